@@ -1,0 +1,1 @@
+"""The console commands beside `trainer` itself, one file a command."""

@@ -1,0 +1,61 @@
+"""The noise of Theano and NumPy, kept from the user; errors and the user's own warnings pass."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+# A warning of a file's syntax carries the file's path, all others the name of the module that they arise in.
+_PACKAGES = "theano|numpy|scipy|six|pygpu|mako|pkg_resources|setuptools|_distutils_hack|distutils"
+_MODULES = rf"(.*[/\\](site|dist)-packages[/\\])?({_PACKAGES})([./\\]|$)"
+_CATEGORIES = (
+    DeprecationWarning,
+    PendingDeprecationWarning,
+    FutureWarning,
+    SyntaxWarning,
+    ImportWarning,
+    ResourceWarning,
+)
+_LOGGERS = ("theano.tensor.blas", "theano.configdefaults", "theano.gof.cmodule")
+
+
+def silence() -> None:
+    """Filter out what a user of old libraries cannot act on, by category and by where it arises."""
+    # Here and not above: whoever wants a look at the flags alone need not wait for NumPy.
+    import numpy
+
+    for category in (*_CATEGORIES, numpy.VisibleDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=_MODULES)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class Heard(logging.Handler):
+    """Collects a logger's records in place of printing them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[logging.LogRecord] = []
+        self._logger = logging.getLogger(name)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record."""
+        self.records.append(record)
+
+    def __enter__(self) -> Heard:
+        self._propagated = self._logger.propagate
+        self._logger.addHandler(self)
+        self._logger.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated
+
+    @property
+    def reason(self) -> str:
+        """What the first error was about, in a line; empty where there was none."""
+        for record in self.records:
+            error = record.exc_info[1] if record.exc_info else None
+            return f"{record.getMessage()}: {error}" if error else record.getMessage()
+        return ""
