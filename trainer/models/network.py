@@ -1,0 +1,190 @@
+"""A list of layers, built: parameters, outputs, weights in files."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import theano
+from numpy.typing import NDArray
+from theano import tensor
+
+from trainer.errors import UsageError, nearest
+from trainer.layers import Builder, Layer, Shape
+
+
+class Row(NamedTuple):
+    """A layer in a table: its name, the shape of one output, how many numbers it trains or keeps."""
+
+    name: str
+    output_shape: Shape
+    parameters: int
+
+
+class Network:
+    """Layers, one after another, with their parameters.
+
+    Layers are named by kind and count, dense_1, dense_2, dropout_1, and parameters after them, dense_1.W.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From the input on; they belong to this network from now on.
+    input_shape : tuple of int
+        The shape of one input, without the batch axis.
+    seed : int, default 0
+        Determines the initial weights and the dropout masks; at least 0.
+
+    Attributes
+    ----------
+    parameters : list of shared variables
+        What the update rule trains, in the order of the layers, floatX.
+    buffers : list of shared variables
+        What belongs to the weights and is not trained by gradients.
+    output_shape : tuple of int
+        The shape of one output, without the batch axis.
+
+    Raises
+    ------
+    UsageError
+        Where there is no layer, where a layer is used twice, and where a layer's input has a shape that it
+        cannot take: the message names the layer, its place, and both shapes.
+    """
+
+    def __init__(self, layers: Sequence[Layer], input_shape: Shape, seed: int = 0) -> None:
+        if not layers:
+            raise UsageError("model: the network has no layers; give it at least one")
+        if len({id(layer) for layer in layers}) < len(layers):
+            raise UsageError("model: a layer stands in the network twice; make a new one for each place")
+        self.layers = tuple(layers)
+        self.input_shape = tuple(input_shape)
+        self._builders: list[Builder] = []
+        self._shapes: list[Shape] = []
+        counts: Counter[str] = Counter()
+        shape = self.input_shape
+        for place, layer in enumerate(layers, 1):
+            counts[layer.kind] += 1
+            builder = Builder(f"{layer.kind}_{counts[layer.kind]}", place, seed)
+            shape = layer.build(shape, builder)
+            self._builders.append(builder)
+            self._shapes.append(shape)
+        self.output_shape = shape
+        self.parameters = [variable for builder in self._builders for variable in builder.parameters]
+        self.buffers = [variable for builder in self._builders for variable in builder.buffers]
+
+    def input_variable(self) -> Any:
+        """Make a symbolic batch of inputs: floatX, (examples, *input_shape)."""
+        batch = tensor.TensorType(theano.config.floatX, (False,) * (1 + len(self.input_shape)))
+        return batch("inputs")
+
+    def output(self, x: Any, training: bool) -> Any:
+        """Return the network's output for a batch.
+
+        Parameters
+        ----------
+        x : symbolic tensor, (examples, *input_shape)
+            The batch.
+        training : bool
+            Whether the output is for training (dropout drops) or for evaluation.
+
+        Returns
+        -------
+        symbolic tensor, (examples, *output_shape)
+        """
+        for layer in self.layers:
+            x = layer.apply(x, training)
+        return x
+
+    @property
+    def extra_updates(self) -> dict[Any, Any]:
+        """New values of buffers in a training step, by buffer; known once `output` was called for one."""
+        return {buffer: value for layer in self.layers for buffer, value in layer.updates.items()}
+
+    @property
+    def random_states(self) -> list[Any]:
+        """Where the random streams stand, as shared variables; known once `output` made a training graph."""
+        return [state for builder in self._builders for masks in builder.masks for state in masks.states]
+
+    def rows(self) -> list[Row]:
+        """Return a row for each layer, for a table."""
+        return [
+            Row(
+                builder.name, shape, sum(_size(variable) for variable in builder.parameters + builder.buffers)
+            )
+            for builder, shape in zip(self._builders, self._shapes, strict=True)
+        ]
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all parameters and buffers, by name."""
+        return {variable.name: np.array(variable.get_value(), order="C") for variable in self._variables()}
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Set all parameters and buffers, or none where something does not fit.
+
+        Parameters
+        ----------
+        weights : mapping of str to array
+            As `weights` gives them; numbers of another precision are converted.
+
+        Raises
+        ------
+        UsageError
+            For a name that is missing or unknown and for a shape that differs; the message names it.
+        """
+        variables = {variable.name: variable for variable in self._variables()}
+        for name in weights:
+            if name not in variables:
+                raise UsageError(f"weights: the network has no {name}: {nearest(name, variables)}")
+        for name, variable in variables.items():
+            if name not in weights:
+                raise UsageError(f"weights: {name} is missing; the network needs {', '.join(variables)}")
+            wanted, got = variable.get_value(borrow=True).shape, np.shape(weights[name])
+            if wanted != got:
+                raise UsageError(f"weights: {name} has the shape {got}, but the network's has {wanted}")
+        for name, variable in variables.items():
+            variable.set_value(np.array(weights[name], dtype=variable.dtype, order="C"))
+
+    def save(self, path: Path) -> None:
+        """Write the weights to a safetensors file, replacing one that is there whole or not at all."""
+        from safetensors.numpy import save
+
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            beside.write_bytes(save(self.weights()))
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def load(self, path: Path) -> None:
+        """Set the weights from a safetensors file.
+
+        Raises
+        ------
+        UsageError
+            Where the file cannot be read, is no safetensors file, or does not fit the network
+            (`load_weights`).
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            weights = load(path.read_bytes())
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except SafetensorError as error:
+            raise UsageError(f"{path}: is no sound safetensors file ({error})") from error
+        try:
+            self.load_weights(weights)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+
+    def _variables(self) -> list[Any]:
+        return self.parameters + self.buffers
+
+
+def _size(variable: Any) -> int:
+    return int(variable.get_value(borrow=True).size)
