@@ -1,0 +1,291 @@
+"""`curves.png`: loss, metrics and hyperparameters over a run."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.loggers.atomic import write_atomically
+from trainer.loggers.base import Logger, Plan, improves
+from trainer.loggers.json_lines import read_records
+from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+Record = Mapping[str, float | int | None]
+
+COLOURS = {
+    "train": "#0072B2",
+    "validation": "#D55E00",
+    "test": "#009E73",
+}  # told apart by colour-blind eyes too
+OTHER_COLOURS = ("#555555", "#CC79A7", "#E69F00", "#56B4E9")
+WIDTH, METRIC_HEIGHT, HYPERPARAMETER_HEIGHT = 10.0, 3.0, 1.9  # inches, at DPI pixels each
+DPI = 120
+MOST_IN_A_COLUMN = 4
+WIDE_RANGE = 100.0  # the ratio of largest to smallest from which a logarithmic axis shows more
+FEW_POINTS = 40
+CHARACTERS_A_LINE = 130
+GREY = "#555555"
+LEGEND_ABOVE: dict[str, Any] = {
+    "loc": "lower right",
+    "bbox_to_anchor": (1.0, 1.0),
+    "ncols": 4,
+    "frameon": False,
+    "borderaxespad": 0.1,
+    "fontsize": 10,
+}
+LEGEND_WITHIN: dict[str, Any] = {"loc": "upper right", "framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
+
+
+class Curves(Logger):
+    """Draw `curves.png` into the run's folder at its end; a resumed run's earlier epochs are in it too.
+
+    Attributes
+    ----------
+    records : list of mapping
+        What will be drawn, in order.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._plan: Plan | None = None
+
+    def start(self, plan: Plan) -> None:
+        """Take up the records of the run's earlier life, where it had one."""
+        self._plan = plan
+        earlier = plan.folder / "metrics.jsonl"
+        self.records = [*read_records(earlier)] if plan.progress.step and earlier.exists() else []
+
+    def record(self, record: Mapping[str, float | int]) -> None:
+        """Keep a record for the end."""
+        self.records.append(dict(record))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Draw what was recorded; a disk that is full costs the picture and a warning, not the run."""
+        plan = self._plan
+        if plan is None or not self.records:
+            return
+        try:
+            draw_curves(self.records, plan.folder / "curves.png", plan.title, plan.monitor, plan.mode)
+        except OSError as error:
+            log.warning("curves.png cannot be written (%s)", error.strerror or error)
+
+
+def draw_curves(
+    records: Sequence[Record],
+    path: Path,
+    title: str = "",
+    monitor: str = "validation/loss",
+    mode: str = "min",
+) -> None:
+    """Write the picture of `curves_figure` as a PNG of 1200 pixels' width, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    picture = io.BytesIO()
+    curves_figure(records, title, monitor, mode).savefig(picture, format="png", dpi=DPI)
+    write_atomically(path, picture.getvalue())
+
+
+def curves_figure(
+    records: Sequence[Record],
+    title: str = "",
+    monitor: str = "validation/loss",
+    mode: str = "min",
+) -> Figure:
+    """Return a figure of a run: one panel a metric, then one a hyperparameter.
+
+    A metric's training and validation lines share a panel. The best epoch is a dashed line in all of them. An
+    axis is logarithmic where all values are positive and the largest is at least 100 times the smallest. The
+    learning rate is always drawn, other hyperparameters where they change; those that do not are named below.
+    Values that are missing or not finite leave gaps, and the legend names the first.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        The run's records, in order, as in `metrics.jsonl`; None stands for a number that was not finite. They
+        are drawn over `epoch`, or over `step` where an epoch has several.
+    title : str
+        Stands above all.
+    monitor, mode : str
+        The key that decides which epoch is the best: by its least value (`min`) or its greatest (`max`).
+    """
+    from matplotlib.figure import Figure
+
+    course = _Course(records, monitor, mode)
+    panels, constants = _panels(course)
+    columns = 1 if len(panels) <= MOST_IN_A_COLUMN else 2
+    rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
+    heights = [max(panel.height for panel in row) for row in rows]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained")
+    grid = figure.add_gridspec(max(len(rows), 1), columns, height_ratios=heights or [1])
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(grid[number // columns, number % columns])
+        _draw_lines(axes, panel, course)
+        _mark_best(axes, panel, course)
+        _dress(axes, panel, course)
+        if number >= len(panels) - columns:
+            axes.set_xlabel(course.x_key, fontsize=10)
+        if panel.has_legend:
+            axes.legend(**(LEGEND_ABOVE if columns == 1 else LEGEND_WITHIN))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", parse_math=False)
+    if constants:
+        words = textwrap.fill(f"constant: {', '.join(constants)}", CHARACTERS_A_LINE)
+        figure.supxlabel(words, x=0.01, ha="left", fontsize=9, color=GREY, parse_math=False)
+    return figure
+
+
+class _Course:
+    """A run's records as lines over its epochs."""
+
+    def __init__(self, records: Sequence[Record], monitor: str, mode: str) -> None:
+        self.records = records
+        self.monitor = monitor
+        self.x_key = _x_key(records)
+        self.x = self.values(self.x_key)
+        self.best: int | None = None
+        least: float | None = None
+        for number, record in enumerate(records):
+            if improves(record.get(monitor), least, mode):
+                least, self.best = record[monitor], number
+
+    def values(self, key: str) -> list[float]:
+        """Return a key's values, NaN where there is none or it is not finite."""
+        values = [record.get(key) for record in self.records]
+        return [float(value) if value is not None and math.isfinite(value) else math.nan for value in values]
+
+    def first_broken(self, key: str) -> float | None:
+        """Return where a recorded value is not finite for the first time."""
+        places = zip(self.x, self.records, self.values(key), strict=True)
+        return next((x for x, record, value in places if key in record and math.isnan(value)), None)
+
+
+@dataclass
+class _Panel:
+    """What shares a pair of axes: a metric's keys, or one hyperparameter."""
+
+    name: str
+    keys: list[str] = field(default_factory=list)
+    is_hyperparameter: bool = False
+
+    @property
+    def height(self) -> float:
+        """In inches."""
+        return HYPERPARAMETER_HEIGHT if self.is_hyperparameter else METRIC_HEIGHT
+
+    @property
+    def has_legend(self) -> bool:
+        """Whether its lines need more words than its title."""
+        return not self.is_hyperparameter and self.keys != [self.name]
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether its values are parts of one."""
+        return self.name.endswith("accuracy")
+
+
+def _panels(course: _Course) -> tuple[list[_Panel], list[str]]:
+    """Return the panels, loss first and hyperparameters last, and what never changes, in words."""
+    metrics: dict[str, _Panel] = {"loss": _Panel("loss")}
+    hyperparameters: list[_Panel] = []
+    constants: list[str] = []
+    for key in dict.fromkeys(key for record in course.records for key in record if key not in CLOCKWORK):
+        if not key.startswith(HYPERPARAMETER):
+            name = key.rpartition("/")[2]
+            metrics.setdefault(name, _Panel(name)).keys.append(key)
+            continue
+        name, values = key[len(HYPERPARAMETER) :], course.values(key)
+        if name == "learning_rate" or len(set(values)) > 1:
+            hyperparameters.append(_Panel(name, [key], is_hyperparameter=True))
+        else:
+            constants.append(f"{spoken(name)} {show(key, values[0])}")
+    for panel in metrics.values():
+        panel.keys.sort(key=_order)
+    return [panel for panel in (*metrics.values(), *hyperparameters) if panel.keys], constants
+
+
+def _order(key: str) -> int:
+    namespace = key.rpartition("/")[0]
+    return [*COLOURS, namespace].index(namespace)
+
+
+def _x_key(records: Sequence[Record]) -> str:
+    epochs = [record.get("epoch") for record in records]
+    return "epoch" if None not in epochs and len(set(epochs)) == len(epochs) else "step"
+
+
+def _draw_lines(axes: Axes, panel: _Panel, course: _Course) -> None:
+    others = itertools.cycle(OTHER_COLOURS)
+    finite: list[float] = []
+    for key in panel.keys:
+        namespace, broken = key.rpartition("/")[0], course.first_broken(key)
+        values = course.values(key)
+        finite += [value for value in values if math.isfinite(value)]
+        axes.plot(
+            course.x,
+            values,
+            color=COLOURS["train"] if panel.is_hyperparameter else COLOURS.get(namespace) or next(others),
+            linewidth=1.8,
+            marker="o" if len(values) <= FEW_POINTS else None,
+            markersize=3.5 if len(values) > 1 else 7,
+            label=spoken(namespace or key)
+            + ("" if broken is None else f" (not finite at {course.x_key} {broken:.0f})"),
+            gid=key,
+        )
+    if finite and not panel.is_fraction and 0 < min(finite) * WIDE_RANGE <= max(finite):
+        axes.set_yscale("log")
+
+
+def _mark_best(axes: Axes, panel: _Panel, course: _Course) -> None:
+    if course.best is None:
+        return
+    x = course.x[course.best]
+    axes.axvline(x, color="#999999", linewidth=1, linestyle=(0, (4, 3)), zorder=1, gid="best")
+    if course.monitor not in panel.keys:
+        return
+    value = course.values(course.monitor)[course.best]
+    axes.plot(
+        [x],
+        [value],
+        linestyle="none",
+        marker="o",
+        markersize=9,
+        markerfacecolor="none",
+        markeredgecolor="#222222",
+        label=f"best: {course.x_key} {x:.0f}, {show(course.monitor, value)}",
+        gid=f"best/{course.monitor}",
+    )
+
+
+def _dress(axes: Axes, panel: _Panel, course: _Course) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    axes.set_gid(panel.name)
+    axes.set_title(spoken(panel.name), loc="left", fontsize=11, fontweight="bold")
+    if panel.is_fraction:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    first, last = course.x[0], course.x[-1]
+    margin = 0.02 * (last - first) or 0.5
+    axes.set_xlim(first - margin, last + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.tick_params(labelsize=10, color="#999999")
+    axes.grid(visible=True, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color("#999999")

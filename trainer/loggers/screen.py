@@ -1,0 +1,67 @@
+"""The one console that all text on the screen goes through, so that it does not tear the live bars."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from functools import lru_cache
+
+from rich.console import Console
+from rich.text import Text
+
+
+@lru_cache(maxsize=1)
+def screen() -> Console:
+    """Return the program's console, on standard output.
+
+    What the output's encoding has no letter for becomes a question mark: a folder's name must not end a run.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def shows_bars(console: Console) -> bool:
+    """Return whether bars can be drawn there: on a terminal that moves its cursor.
+
+    `FORCE_COLOR` makes Rich colour a file too, but bars in a file are of no use to anyone.
+    """
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
+
+
+def shown(line: str, log: logging.Logger) -> None:
+    """Log a line that stands on the screen already: it reaches the files, and the screen not twice."""
+    log.info("%s", line, extra={"shown": True})
+
+
+class ScreenHandler(logging.Handler):
+    """Shows log records above the live bars: the message alone, with its level where that is not `INFO`.
+
+    Parameters
+    ----------
+    level : int or str
+        The lowest level that is shown.
+    console : rich.console.Console, optional
+        Where it is shown; the program's own console by default.
+    """
+
+    styles = ((logging.ERROR, "bold red"), (logging.WARNING, "yellow"), (logging.INFO, ""), (0, "dim"))
+
+    def __init__(self, level: int | str = logging.NOTSET, console: Console | None = None) -> None:
+        super().__init__(level)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record, unless what it says stands on the screen already."""
+        if getattr(record, "shown", False):
+            return
+        try:
+            style = next(style for level, style in self.styles if record.levelno >= level)
+            line = Text()
+            if record.levelno != logging.INFO:
+                line.append(f"{record.levelname.lower()}: ", style)
+            line.append(self.format(record))
+            (self._console or screen()).print(line, soft_wrap=True)
+        except Exception:  # as every logging handler does: a message that fails must not stop the program
+            self.handleError(record)
