@@ -1,0 +1,85 @@
+"""What several tests arrange alike. Theano is made ready here, before any test module imports it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer import runtime
+
+runtime.prepare()
+
+ROOT = Path(__file__).parent.parent
+MNIST = ROOT.parent / "shared" / "data" / "mnist"
+
+needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason=f"the MNIST files are not in {MNIST}")
+
+
+@dataclass
+class Finished:
+    """What a command left: its exit status, what it printed, and its run's folder."""
+
+    status: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of summary.json."""
+        content: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return content
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Finished]]:
+    """Run the command `trainer` in this process, from an empty folder."""
+    from trainer import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def call(*arguments: str, folder: str = "run") -> Finished:
+        where = () if {"-m", "--multirun"} & set(arguments) else (f"hydra.run.dir={folder}",)
+        monkeypatch.setattr(sys, "argv", ["trainer", *arguments, *where])
+        capfd.readouterr()
+        status: Any = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capfd.readouterr()
+        return Finished(status, captured.out, captured.err, tmp_path / folder)
+
+    yield call
+    root.handlers[:], root.level = handlers, level
+
+
+def spawn(*arguments: str, cwd: Path, env_add: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command `trainer` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env_add or {})},
+    )

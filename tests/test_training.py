@@ -1,0 +1,322 @@
+"""The command trains: what it leaves behind, what it repeats, how it stops."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import theano
+from safetensors.numpy import load_file
+
+from tests.conftest import MNIST, ROOT, Finished, needs_mnist, spawn
+
+Train = Callable[..., Finished]
+
+QUICK = ("model.hidden=[16]", "training.epochs=3", "logger.curves=null")
+RULES = sorted(path.stem for path in (ROOT / "conf" / "optimizer").glob("*.yaml"))
+
+
+def test_the_default_run_recognizes_digits(train: Train) -> None:
+    finished = train()
+    assert finished.status == 0
+    assert finished.summary["status"] == "completed"
+    assert finished.summary["test"]["accuracy"] >= 0.97
+
+
+def test_a_run_leaves_the_files_of_the_contract(train: Train) -> None:
+    finished = train("training.epochs=2", "training.seed=7")
+    left = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
+    assert left >= {
+        ".hydra/config.yaml",
+        ".hydra/overrides.yaml",
+        "metrics.jsonl",
+        "summary.json",
+        "curves.png",
+        "train.log",
+        "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors",
+    }
+    summary = finished.summary
+    assert (summary["epochs"], summary["steps"], summary["seed"]) == (2, 2 * finished.records[0]["step"], 7)
+    assert summary["parameters"] == sum(
+        array.size for array in load_file(finished.folder / "checkpoints/last.safetensors").values()
+    )
+    assert summary["best"] in finished.records
+    assert summary["device"] == "cpu"
+    assert min(summary[key] for key in ("compile_seconds", "train_seconds", "examples_per_second")) > 0
+    assert summary["peak_memory_bytes"] > 10_000_000
+    assert summary["versions"]["theano"] == theano.__version__
+    assert [sorted(record) for record in finished.records] == 2 * [
+        sorted(
+            ["epoch", "step", "seconds", "train/loss", "validation/loss", "validation/accuracy"]
+            + [f"hyperparameter/{name}" for name in ("learning_rate", "beta1", "beta2", "epsilon")]
+        )
+    ]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_trains_digits_with_its_own_defaults(train: Train, rule: str) -> None:
+    finished = train(f"optimizer={rule}", "logger.curves=null")
+    assert finished.summary["test"]["accuracy"] > 0.95
+
+
+def test_the_parts_of_an_optimizer_compose_and_their_numbers_are_hyperparameters(train: Train) -> None:
+    finished = train(
+        *QUICK,
+        "optimizer=rmsprop",
+        "wrapper=nesterov_momentum",
+        "clipping=total_norm",
+        "clipping.max_norm=5",
+        "constraint=max_norm",
+        "schedule=cosine",
+        "schedule@schedule.wrapper.momentum=linear",
+        "schedule.wrapper.momentum.final=0.5",
+        "schedule@schedule.rho=step",
+    )
+    assert finished.status == 0
+    first, *_, last = finished.records
+    assert first["hyperparameter/clipping.max_norm"] == last["hyperparameter/clipping.max_norm"] == 5
+    assert first["hyperparameter/learning_rate"] > last["hyperparameter/learning_rate"]
+    assert 0.9 > first["hyperparameter/wrapper.momentum"] > last["hyperparameter/wrapper.momentum"] > 0.5
+    assert last["train/loss"] < first["train/loss"]
+
+
+def test_a_scheduled_learning_rate_follows_its_formula(train: Train) -> None:
+    finished = train(*QUICK, "optimizer=sgd", "optimizer.learning_rate=0.2", "schedule=cosine")
+    steps = finished.summary["steps"]
+    for record in finished.records:
+        time_of_last_update = (record["step"] - 1) / steps
+        expected = 0.2 * (1 + np.cos(np.pi * time_of_last_update)) / 2
+        assert record["hyperparameter/learning_rate"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_bits_in_two_processes(tmp_path: Path) -> None:
+    arguments = (*QUICK, "model.dropout=0.3", "optimizer=adam", "schedule=cosine")
+    left = []
+    for hash_seed in ("1", "2"):
+        process = spawn(
+            *arguments, f"hydra.run.dir={hash_seed}", cwd=tmp_path, env_add={"PYTHONHASHSEED": hash_seed}
+        )
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        records = [
+            json.loads(line) for line in (tmp_path / hash_seed / "metrics.jsonl").read_text().splitlines()
+        ]
+        for record in records:
+            del record["seconds"]
+        left.append((records, (tmp_path / hash_seed / "checkpoints/last.safetensors").read_bytes()))
+    assert left[0] == left[1]
+
+
+def test_another_seed_gives_other_numbers(train: Train) -> None:
+    losses = {
+        train(*QUICK, f"training.seed={seed}", folder=str(seed)).records[0]["train/loss"] for seed in (0, 1)
+    }
+    assert len(losses) == 2
+
+
+def test_each_run_compiles_two_functions_whatever_its_schedules_change(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    make = theano.compile.function_module.FunctionMaker.create
+
+    def counting(self: Any, *arguments: Any, **options: Any) -> Any:
+        compiled.append(self)
+        return make(self, *arguments, **options)
+
+    monkeypatch.setattr(theano.compile.function_module.FunctionMaker, "create", counting)
+    finished = train(
+        *QUICK, "optimizer=momentum", "schedule=exponential", "schedule@schedule.momentum=linear"
+    )
+    assert len({record["hyperparameter/learning_rate"] for record in finished.records}) == 3
+    assert len(compiled) == 2
+
+
+def test_a_rule_from_a_users_file_trains(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_rules.py").write_text(
+        "from theano import tensor\n"
+        "from trainer.updates import update_rule\n\n"
+        "@update_rule\n"
+        "def signum(parameter, gradient, velocity, *, learning_rate, decay=0.9):\n"
+        "    velocity = decay * velocity + (1 - decay) * gradient\n"
+        "    return parameter - learning_rate * tensor.sgn(velocity), velocity\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    finished = train(
+        "optimizer._target_=my_rules.signum",
+        "+optimizer.decay=0.8",
+        "schedule@schedule.decay=linear",
+        "schedule.decay.final=0.95",
+        "logger.curves=null",
+    )
+    assert finished.summary["test"]["accuracy"] > 0.9
+    assert set(finished.records[0]) & {"hyperparameter/decay", "hyperparameter/beta1"} == {
+        "hyperparameter/decay"
+    }
+    assert (
+        0.8
+        < finished.records[0]["hyperparameter/decay"]
+        < finished.records[-1]["hyperparameter/decay"]
+        <= 0.95
+    )
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(train: Train) -> None:
+    finished = train(
+        "model.hidden=[16]",
+        "logger.curves=null",
+        "training.epochs=50",
+        "optimizer=sgd",
+        "optimizer.learning_rate=0",
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=4",
+    )
+    assert finished.status == 0
+    assert (finished.summary["status"], finished.summary["epochs"]) == ("stopped_early", 5)
+    assert finished.summary["best"]["epoch"] == 1
+
+
+def test_the_best_epoch_is_kept_beside_the_last(train: Train) -> None:
+    # The learning rate explodes after the first epoch, so that the first is the best.
+    finished = train(
+        *QUICK,
+        "optimizer=sgd",
+        "schedule=step",
+        "schedule.learning_rate.factor=1e3",
+        "schedule.learning_rate.unit=epoch",
+        "schedule.learning_rate.every=2",
+    )
+    best, last = (load_file(finished.folder / f"checkpoints/{name}.safetensors") for name in ("best", "last"))
+    losses = [record["validation/loss"] for record in finished.records]
+    assert finished.summary["best"]["validation/loss"] == min(losses) < losses[-1]
+    assert any((best[name] != last[name]).any() for name in best)
+
+
+def test_a_run_that_diverges_says_where_and_ends_with_status_1(train: Train) -> None:
+    finished = train(
+        "model.hidden=[16]", "optimizer=sgd", "optimizer.learning_rate=1e30", "logger.curves=null"
+    )
+    assert finished.status == 1
+    assert finished.summary["status"] == "diverged"
+    assert "at step" in finished.err
+    assert "learning_rate=1e+30" in finished.err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_with_its_weights_saved(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    process = spawn(
+        "training.epochs=1000000",
+        "model.hidden=[16]",
+        "hydra.run.dir=run",
+        "logger.curves=null",
+        cwd=tmp_path,
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 300
+    while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert load_file(tmp_path / "run" / "checkpoints" / "last.safetensors")
+
+
+def test_nothing_but_the_run_is_printed(tmp_path: Path) -> None:
+    process = spawn(*QUICK, cwd=tmp_path)
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert errors == ""
+    assert "Warning" not in out
+
+
+def test_a_multirun_trains_each_job_and_ranks_them(train: Train, tmp_path: Path) -> None:
+    finished = train(
+        "-m", *QUICK, "optimizer=sgd,adam", "optimizer.learning_rate=1e-4,0.05", "hydra.sweep.dir=sweep"
+    )
+    assert finished.status == 0
+    summaries = [json.loads((tmp_path / "sweep" / str(job) / "summary.json").read_text()) for job in range(4)]
+    order = sorted(range(4), key=lambda job: summaries[job]["best"]["validation/loss"])
+    table = finished.out[finished.out.index("4 jobs by") :]
+    ranked = [
+        int(line.split()[0])
+        for line in table.splitlines()
+        if line.strip()[:1].isdigit() and "jobs" not in line
+    ]
+    assert ranked == order
+
+
+def test_a_failing_job_does_not_stop_the_others_and_shows_in_the_status(train: Train, tmp_path: Path) -> None:
+    finished = train("-m", *QUICK, "optimizer.learning_rate=-1,0.01", "hydra.sweep.dir=sweep")
+    assert finished.status == 2
+    assert "optimizer.learning_rate=-1 is out of range" in finished.err
+    assert (tmp_path / "sweep" / "1" / "summary.json").exists()
+
+
+def test_help_names_every_group(train: Train) -> None:
+    out = train("--help").out
+    for group in (
+        "callbacks",
+        "clipping",
+        "constraint",
+        "data",
+        "device",
+        "logger",
+        "model",
+        "objective",
+        "optimizer",
+        "schedule",
+        "training",
+        "wrapper",
+        "experiment",
+        "debug",
+    ):
+        assert f"\n{group}: " in out
+    assert "nesterov_momentum, rmsprop, sgd" in out
+
+
+@needs_mnist
+def test_mnist_is_learned_from_its_files(train: Train) -> None:
+    finished = train(
+        "data=mnist",
+        f"data.folder={MNIST}",
+        "training.epochs=1",
+        "training.batch_size=500",
+        "logger.curves=null",
+    )
+    assert finished.summary["test"]["accuracy"] > 0.9
+
+
+def test_python_alone_trains_without_hydra(tmp_path: Path) -> None:
+    from trainer import runtime
+    from trainer.components import Component
+    from trainer.data import digits
+    from trainer.models import softmax
+    from trainer.objectives import cross_entropy
+    from trainer.run import train
+    from trainer.settings import Settings, Training
+    from trainer.updates import adam
+
+    settings = Settings(
+        data=Component(digits),
+        model=Component(softmax),
+        objective=Component(cross_entropy),
+        rule=Component(adam, {"learning_rate": 0.01}),
+        training=Training(epochs=5),
+    )
+    summary = train(settings, tmp_path, runtime.prepare())
+    assert summary["test"]["accuracy"] > 0.85
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "completed"

@@ -1,0 +1,196 @@
+"""The configuration: every key, its type, its default, its range, and the way from YAML to settings.
+
+The program's own keys stand in dataclasses here, which Hydra's ConfigStore holds. A node with a `_target_`
+(a rule, a network, a data source, …) is checked against the signature of the function that it names, so that
+a user's own function is checked as ours are. Ranges go by name: a `rho` means the same wherever it stands.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from trainer.annotations import describe, fits
+from trainer.components import Component, locate
+from trainer.errors import UsageError, nearest
+from trainer.ranges import refuse_out_of_range
+from trainer.settings import Device, ScheduleSettings, Settings, Training
+
+
+@dataclass
+class Config:
+    """The whole configuration; each `Any` is a node with a `_target_`, or named nodes with one each."""
+
+    data: Any = MISSING
+    model: Any = MISSING
+    objective: Any = MISSING
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    wrapper: Any = None
+    clipping: Any = None
+    constraint: Any = None
+    callbacks: Any = None
+    logger: Any = None
+    training: Training = field(default_factory=Training)
+    device: Device = field(default_factory=Device)
+
+
+MODES = ("min", "max")
+
+
+def register() -> None:
+    """Put the schema into Hydra's ConfigStore."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def folder() -> Path:
+    """Return the folder of the program's YAML files: inside the package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def device_settings(config: DictConfig) -> dict[str, Any]:
+    """Return the arguments of `trainer.runtime.prepare`, after the checks that need no Theano.
+
+    Raises
+    ------
+    UsageError
+        For a value out of its range anywhere in the configuration.
+    """
+    plain = _plain(config)
+    refuse_out_of_range(plain)
+    mode = plain["training"]["mode"]
+    if mode not in MODES:
+        raise UsageError(f"training.mode={mode} is not known: {nearest(mode, MODES)}")
+    device: dict[str, Any] = plain["device"]
+    return device
+
+
+def interpret(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
+    """Turn a composed configuration into settings; Theano must be ready, since targets are imported.
+
+    Parameters
+    ----------
+    config : DictConfig
+        What Hydra composed from `conf/` and the command line.
+    overrides : sequence of str
+        What the person gave on the command line. A key that only stands in a file is left aside where another
+        `_target_` was given that does not take it; a key that the person gave is not.
+
+    Raises
+    ------
+    UsageError
+        For a target that cannot be found, and for an argument that it does not take, that it lacks, or that
+        has the wrong type.
+    """
+    plain = _plain(config)
+    reader = _Reader(overrides)
+    return Settings(
+        data=reader.required(plain, "data"),
+        model=reader.required(plain, "model", ("input_shape", "outputs")),
+        objective=reader.required(plain, "objective"),
+        rule=reader.required(plain, "optimizer", ("loss_or_grads", "params")),
+        clipping=reader.optional(plain, "clipping", ("gradients",)),
+        wrapper=reader.optional(plain, "wrapper", ("updates", "params")),
+        constraint=reader.optional(plain, "constraint", ("updates", "params")),
+        schedules=dict(reader.schedules(plain["schedule"] or {}, "schedule")),
+        callbacks=dict(reader.named(plain, "callbacks")),
+        loggers=dict(reader.named(plain, "logger")),
+        training=Training(**plain["training"]),
+    )
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UsageError(f"{missing[0]} has no value: give one, as in {missing[0]}=...")
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return plain  # type: ignore[return-value]
+
+
+class _Reader:
+    """Makes components of nodes, knowing which keys the person gave."""
+
+    def __init__(self, overrides: Sequence[str]) -> None:
+        self.given = {override.split("=", 1)[0].lstrip("+") for override in overrides}
+
+    def required(self, config: Mapping[str, Any], key: str, provided: Sequence[str] = ()) -> Component:
+        component = self.optional(config, key, provided)
+        if component is None:
+            raise UsageError(f"{key} is empty: choose one by {key}=..., or a function by {key}._target_=...")
+        return component
+
+    def optional(self, config: Mapping[str, Any], key: str, provided: Sequence[str] = ()) -> Component | None:
+        node = config.get(key)
+        if node is None or (isinstance(node, Mapping) and node.get("_target_") is None):
+            return None
+        return self.component(node, key, provided)
+
+    def named(self, config: Mapping[str, Any], key: str) -> Iterator[tuple[str, Component]]:
+        """Yield the components of a group of named nodes, leaving out those that were set to null."""
+        for name, node in (config.get(key) or {}).items():
+            if node is not None:
+                yield name, self.component(node, f"{key}.{name}")
+
+    def schedules(self, node: Mapping[str, Any], key: str) -> Iterator[tuple[str, ScheduleSettings]]:
+        """Yield the schedules below a node by the name of what they schedule, `wrapper.momentum` for one."""
+        if "_target_" in node:
+            raise UsageError(
+                f"{key}._target_ schedules nothing: begin the schedule's file with the line "
+                "'# @package schedule.learning_rate', or choose it by schedule@schedule.NAME=..."
+            )
+        for name, below in node.items():
+            where = f"{key}.{name}"
+            if not isinstance(below, Mapping):
+                raise UsageError(f"{where}={below} is no schedule: choose one by schedule@{where}=...")
+            if "_target_" not in below:
+                yield from self.schedules(below, where)
+                continue
+            arguments = dict(below)
+            unit = arguments.pop("unit", "run")
+            component = self.component(arguments, where, ("initial",))
+            yield where.removeprefix("schedule."), ScheduleSettings(component, unit)
+
+    def component(self, node: Any, key: str, provided: Sequence[str] = ()) -> Component:
+        if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+            raise UsageError(f"{key}={node} names no function: give one by {key}._target_=module.function")
+        target: str = node["_target_"]
+        function = locate(target, f"{key}._target_")
+        accepted = _accepted(function, len(provided))
+        arguments = {name: value for name, value in node.items() if name != "_target_"}
+        if accepted is None:
+            return Component(function, arguments, key)
+        for name in [name for name in arguments if name not in accepted]:
+            if f"{key}._target_" in self.given and f"{key}.{name}" not in self.given:
+                del arguments[name]
+                continue
+            raise UsageError(f"{key}.{name} is not an argument of {target}: {nearest(name, accepted)}")
+        for name, parameter in accepted.items():
+            if name not in arguments:
+                if parameter.default is parameter.empty:
+                    raise UsageError(f"{key}.{name} is missing: {target} needs it; add +{key}.{name}=...")
+            else:
+                _check_type(function, name, arguments[name], key)
+        return Component(function, arguments, key)
+
+
+def _accepted(function: Any, provided: int) -> dict[str, inspect.Parameter] | None:
+    """Return the parameters a configuration may give, by name; None where the function takes any."""
+    parameters = list(inspect.signature(function).parameters.values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name: parameter for parameter in parameters[provided:]}
+
+
+def _check_type(function: Any, name: str, value: Any, key: str) -> None:
+    owner = function.__init__ if inspect.isclass(function) else function
+    annotation = get_type_hints(owner).get(name, Any)
+    if not fits(value, annotation):
+        raise UsageError(f"{key}.{name}={value!r} has the wrong type: give {describe(annotation)}")

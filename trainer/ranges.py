@@ -1,0 +1,106 @@
+"""The values that a number may take, by its name, which means the same wherever it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The numbers from `low` to `high`; an open end is left out, and infinities always are."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.low_open else 'at least'} {self.low:g}" if math.isfinite(self.low) else ""
+        high = f"{'below' if self.high_open else 'at most'} {self.high:g}" if math.isfinite(self.high) else ""
+        bounds = " and ".join(part for part in (low, high) if part)
+        if not bounds:
+            return "a finite number"
+        return f"a number of {bounds}" if bounds.startswith("at") else f"a number {bounds}"
+
+
+ANY = Interval()
+COUNT = Interval(1)
+NOT_NEGATIVE = Interval(0)
+POSITIVE = Interval(0, low_open=True)
+FRACTION = Interval(0, 1, high_open=True)
+
+RANGES: Mapping[str, Interval] = {
+    # update rules, wrappers, clipping, constraints
+    "learning_rate": NOT_NEGATIVE,
+    "momentum": FRACTION,
+    "rho": FRACTION,
+    "beta1": FRACTION,
+    "beta2": FRACTION,
+    "epsilon": POSITIVE,
+    "max_norm": POSITIVE,
+    "max_value": POSITIVE,
+    # schedules
+    "duration": POSITIVE,
+    "every": POSITIVE,
+    "factor": POSITIVE,
+    # networks
+    "hidden": COUNT,
+    "units": COUNT,
+    "dropout": FRACTION,
+    "input_dropout": FRACTION,
+    "rate": FRACTION,
+    # data
+    "validation_fraction": FRACTION,
+    "test_fraction": FRACTION,
+    "validation_size": NOT_NEGATIVE,
+    # training, callbacks, device
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "evaluation_batch_size": COUNT,
+    "steps_per_epoch": COUNT,
+    "seed": NOT_NEGATIVE,
+    "patience": COUNT,
+    "min_delta": NOT_NEGATIVE,
+    "threads": COUNT,
+}
+
+NULLABLE = ("steps_per_epoch", "threads")
+
+
+def refuse_out_of_range(node: Any, key: str = "", name: str = "") -> None:
+    """Refuse the first number in a configuration that its name does not allow.
+
+    A schedule's `final` has the range of what it schedules.
+
+    Raises
+    ------
+    UsageError
+        With the key, the value and what is allowed.
+    """
+    if isinstance(node, Mapping):
+        for child, value in node.items():
+            scheduled = key.startswith("schedule.") and child == "final"
+            below = f"{key}.{child}" if key else str(child)
+            refuse_out_of_range(value, below, name if scheduled else str(child))
+    elif isinstance(node, list):
+        for position, value in enumerate(node):
+            refuse_out_of_range(value, f"{key}[{position}]", name)
+    elif name in RANGES:
+        if node is None and name in NULLABLE:
+            return
+        if node is None or isinstance(node, (str, bool)):
+            raise UsageError(f"{key}={'null' if node is None else node} is not a number: give {RANGES[name]}")
+        if node not in RANGES[name]:
+            raise UsageError(f"{key}={node} is out of range: give {RANGES[name]}")
+    elif isinstance(node, float) and node not in ANY:
+        raise UsageError(f"{key}={node} is not finite: give {ANY}")

@@ -1,0 +1,21 @@
+"""The loop, its compiled steps and its callbacks; knows nothing of Hydra."""
+
+from trainer.training.callbacks import Callback, EarlyStopping
+from trainer.training.loop import Diverged, Loop, Outcome
+from trainer.training.signals import StopSignals
+from trainer.training.steps import Evaluation, TrainingStep, compile_evaluation, compile_training_step
+from trainer.training.weights import WeightKeeper
+
+__all__ = [
+    "Callback",
+    "Diverged",
+    "EarlyStopping",
+    "Evaluation",
+    "Loop",
+    "Outcome",
+    "StopSignals",
+    "TrainingStep",
+    "WeightKeeper",
+    "compile_evaluation",
+    "compile_training_step",
+]
