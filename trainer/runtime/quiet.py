@@ -26,6 +26,8 @@ def silence() -> None:
 
     for category in (*_CATEGORIES, numpy.VisibleDeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module=_MODULES)
+    # A UserWarning, unlike the others, since it speaks to packagers.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", module=_MODULES)
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
 
