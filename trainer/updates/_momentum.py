@@ -129,6 +129,11 @@ def momentum(
     See Also
     --------
     apply_momentum : The same around any rule; around `sgd` it equals this one.
+
+    References
+    ----------
+    Polyak (1964), Some methods of speeding up the convergence of iteration methods. USSR Computational
+    Mathematics and Mathematical Physics 4(5), 1-17.
     """
     change = -learning_rate * gradient
     return apply_momentum.definition(parameter, change, velocity, momentum=momentum)
@@ -178,6 +183,13 @@ def nesterov_momentum(
     See Also
     --------
     apply_nesterov_momentum : The same around any rule; around `sgd` it equals this one.
+
+    References
+    ----------
+    Nesterov (1983), A method of solving a convex programming problem with convergence rate O(1/k²). Soviet
+    Mathematics Doklady 27(2), 372-376. Sutskever, Martens, Dahl and Hinton (2013), On the importance of
+    initialization and momentum in deep learning. ICML. At the current parameters: Bengio,
+    Boulanger-Lewandowski and Pascanu (2012), arXiv:1212.0901.
     """
     change = -learning_rate * gradient
     return apply_nesterov_momentum.definition(parameter, change, velocity, momentum=momentum)
