@@ -15,10 +15,25 @@ from theano.configparser import change_flags
 
 from trainer.activations import ACTIVATIONS
 from trainer.errors import UsageError
-from trainer.layers import Dense, Dropout, Flatten, Layer
+from trainer.layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Reshape,
+    Residual,
+    Sequential,
+)
 from trainer.models import Network
 
 Points = NDArray[Any]
+
+# Without C, which takes seconds to compile for each new operation: with Theano's rewritings, and as the graph
+# was written.
+PYTHON = theano.Mode(linker="py", optimizer="fast_run")
+AS_WRITTEN = theano.Mode(linker="py", optimizer=None)
 
 # Value and slope of each activation, written down from its definition.
 DEFINITIONS: dict[str, tuple[Callable[[Points], Points], Callable[[Points], Points]]] = {
@@ -33,6 +48,12 @@ DEFINITIONS: dict[str, tuple[Callable[[Points], Points], Callable[[Points], Poin
         lambda x: np.where(x > 0, 1, np.exp(np.minimum(x, 0))),
     ),
 }
+
+
+def outputs(network: Network, inputs: Points, training: bool = False) -> Points:
+    x = network.input_variable()
+    output: Points = theano.function([x], network.output(x, training), mode=PYTHON)(inputs)
+    return output
 
 
 def initial(layer: Layer, inputs: int, seed: int = 0) -> NDArray[Any]:
@@ -103,11 +124,41 @@ class TestDense:
             ({"units": 2, "activation": "rellu"}, "activation=rellu .* did you mean relu?"),
             ({"units": 2, "initialization": "he"}, "initialization=he is neither .*he_normal"),
             ({"units": 2, "initialization": float("nan")}, "initialization=nan"),
+            ({"units": 2, "l1": -1}, "l1=-1: give a number of at least 0"),
+            ({"units": 2, "l2": float("inf")}, "l2=inf"),
         ],
     )
     def test_refuses_arguments_before_it_is_built(self, arguments: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
             Dense(**arguments)
+
+    def test_treats_each_step_of_a_sequence_alike(self) -> None:
+        network = Network([Dense(2, "tanh")], (4, 3))
+        generator = np.random.default_rng(1)
+        weights = {"dense_1.W": generator.normal(size=(3, 2)), "dense_1.b": generator.normal(size=2)}
+        network.load_weights(weights)
+        inputs = generator.normal(size=(5, 4, 3)).astype(np.float32)
+        output = outputs(network, inputs)
+        assert output.shape[1:] == network.output_shape == (4, 2)
+        wanted = np.tanh(inputs @ weights["dense_1.W"] + weights["dense_1.b"])
+        assert np.allclose(output, wanted, rtol=1e-5, atol=1e-6)
+
+    def test_can_do_without_a_bias(self) -> None:
+        network = Network([Dense(2, bias=False)], (3,))
+        assert list(network.weights()) == ["dense_1.W"]
+        assert np.all(outputs(network, np.zeros((2, 3), np.float32)) == 0)
+
+    def test_its_penalties_count_its_weights_and_not_its_biases(self) -> None:
+        inner = Dense(1, l1=0.5, l2=0.25)
+        network = Network([Dense(2, l2=3), Residual([inner], [Dense(1)])], (1,))
+        weights = {name: np.ones_like(values) for name, values in network.weights().items()}
+        weights["dense_1.W"] = np.array([[2, -3]])
+        weights["residual_1.dense_1.W"] = np.array([[-4], [1]])
+        network.load_weights(weights)
+        penalty = theano.function([], network.penalty, mode=PYTHON)()
+        assert penalty == 3 * (4 + 9) + 0.5 * (4 + 1) + 0.25 * (16 + 1)
+        assert penalty.dtype == np.float32
+        assert Network([Dense(2)], (1,)).penalty is None
 
 
 class TestInitialization:
@@ -135,6 +186,25 @@ class TestInitialization:
     @pytest.mark.parametrize(("value", "number"), [("zeros", 0), (0.25, 0.25), (-1, -1)])
     def test_can_be_a_number(self, value: str | float, number: float) -> None:
         assert np.all(initial(Dense(2, initialization=value), 3) == number)
+
+    @pytest.mark.parametrize("inputs", [3, 8])
+    def test_orthogonal_is_a_rotation_as_far_as_there_is_room(self, inputs: int) -> None:
+        values = initial(Dense(5, initialization="orthogonal"), inputs).astype(np.float64)
+        fewer = values @ values.T if inputs < 5 else values.T @ values
+        assert np.allclose(fewer, np.eye(min(inputs, 5)), atol=1e-6)
+        stretched = initial(Dense(5, initialization="orthogonal(1.5)"), inputs)
+        assert np.allclose(stretched, 1.5 * values, atol=1e-6)
+
+    def test_orthogonal_favours_no_direction(self) -> None:
+        first = [initial(Dense(2, initialization="orthogonal"), 2, seed)[0, 0] for seed in range(400)]
+        # The cosine of an even angle: mean 0 and variance 1/2.
+        assert abs(np.mean(first)) < 4 * np.sqrt(0.5 / 400)
+        assert np.var(first) == pytest.approx(0.5, abs=0.1)
+
+    @pytest.mark.parametrize("name", ["orthogonal()", "orthogonal(x)", "orthogonal(inf)", "he_normal(2)"])
+    def test_of_a_gain_that_is_none_is_refused(self, name: str) -> None:
+        with pytest.raises(UsageError, match="is neither an initialization"):
+            Dense(2, initialization=name)
 
     def test_is_a_function_of_the_seed(self) -> None:
         assert np.array_equal(initial(Dense(3), 4, seed=1), initial(Dense(3), 4, seed=1))
@@ -231,3 +301,99 @@ def test_flatten_keeps_the_order_of_c() -> None:
     output = theano.function([x], network.output(x, training=True), mode="FAST_COMPILE")(inputs)
     assert network.output_shape == (6,)
     assert np.array_equal(output, inputs.reshape(4, 6))
+
+
+def test_reshape_keeps_the_order_of_c() -> None:
+    network = Network([Reshape([3, -1, 2])], (2, 6))
+    inputs = np.arange(24, dtype=np.float32).reshape(2, 2, 6)
+    assert network.output_shape == (3, 2, 2)
+    assert np.array_equal(outputs(network, inputs), inputs.reshape(2, 3, 2, 2))
+
+
+@pytest.mark.parametrize("shape", [[], [-1, -1], [0, 2], [2.5], 3.5, [True]])
+def test_reshape_refuses_what_is_no_shape(shape: Any) -> None:
+    with pytest.raises(UsageError, match=r"shape=.*: give a list of whole numbers"):
+        Reshape(shape)
+
+
+def test_an_activation_can_be_a_layer() -> None:
+    inputs = np.array([[-1, 2]], np.float32)
+    assert np.array_equal(outputs(Network([Activation("relu")], (2,)), inputs), [[0, 2]])
+    with pytest.raises(UsageError, match=r"name=rellu is not an activation: did you mean relu?"):
+        Activation("rellu")
+
+
+class Halving(Layer):
+    """A sequence layer that shows which mask it got, and passes on another one."""
+
+    uses_mask = True
+
+    def apply(self, x: Any, training: bool, mask: Any = None) -> Any:
+        return x * mask.dimshuffle(0, 1, "x")
+
+    def output_mask(self, x: Any, mask: Any) -> Any:
+        return mask / np.float32(2)
+
+
+class TestContainers:
+    def test_a_residual_adds_both_ways(self) -> None:
+        network = Network([Residual([Dense(3, "tanh")], [Dense(3)], "relu"), Residual([Dense(3)])], (2,))
+        weights = {name: values + 0.1 for name, values in network.weights().items()}
+        network.load_weights(weights)
+        inputs = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+
+        def dense(x: Points, name: str) -> Points:
+            product: Points = x @ weights[f"{name}.W"] + weights[f"{name}.b"]
+            return product
+
+        hidden = np.tanh(dense(inputs, "residual_1.dense_1"))
+        hidden = np.maximum(hidden + dense(inputs, "residual_1.shortcut.dense_1"), 0)
+        wanted = hidden + dense(hidden, "residual_2.dense_1")
+        assert np.allclose(outputs(network, inputs), wanted, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("wrap", [Sequential, Residual])
+    def test_hand_masks_through(self, wrap: type[Layer]) -> None:
+        inside = wrap([Halving(), Halving()])  # type: ignore[call-arg]
+        network = Network([inside], (2, 1))
+        x, mask = network.input_variable(), tensor.matrix(dtype="float32")
+        output = inside.apply(x, False, mask)  # type: ignore[call-arg]
+        function = theano.function([x, mask], [output, inside.output_mask(x, mask)], mode=PYTHON)
+        got, after = function(np.full((1, 2, 1), 8, np.float32), np.array([[1, 0]], np.float32))
+        assert np.array_equal(got.ravel(), [4, 0] if wrap is Sequential else [12, 8])
+        assert np.array_equal(after, [[0.25, 0]])
+
+    def test_their_layers_drop_and_move_their_statistics_in_training_alone(self) -> None:
+        network = Network([Residual([Sequential([Dropout(0.5), BatchNorm()])])], (3,))
+        x = network.input_variable()
+        network.output(x, training=False)
+        assert network.updates(training=False) == {}
+        output = network.output(x, training=True)
+        updates = network.updates(training=True)
+        assert {variable.name for variable in updates} == {
+            f"residual_1.sequential_1.batchnorm_1.{name}" for name in ("mean", "variance")
+        }
+        step = theano.function([x], output, updates=list(updates.items()), mode=PYTHON)
+        step(np.ones((9, 3), np.float32))
+        assert np.all(network.weights()["residual_1.sequential_1.batchnorm_1.mean"] != 0)
+        assert len(network.random_states) == 1
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            Residual([Dense(3, "tanh")], [Dense(3)], "sigmoid"),
+            Sequential([Dense(3), Reshape([-1]), Dense(2)]),
+            Sequential([Reshape([2, 1]), Dense(3, "elu"), Activation("softplus"), Flatten()]),
+        ],
+        ids=["residual", "sequential", "sequence"],
+    )
+    def test_their_gradients_are_right(self, layer: Layer) -> None:
+        with change_flags(floatX="float64", compute_test_value="off"):
+            network = Network([layer], (2,))
+
+            def output(x: Any, *parameters: Any) -> Any:
+                replace = dict(zip(network.parameters, parameters, strict=True))
+                return theano.clone(network.output(x, training=True), replace=replace)
+
+            generator = np.random.RandomState(4)
+            points = [generator.randn(3, 2), *network.weights().values()]
+            theano.gradient.verify_grad(output, points, rng=generator, mode=AS_WRITTEN)

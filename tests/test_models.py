@@ -16,7 +16,18 @@ from theano import tensor
 from trainer import models
 from trainer.data import digits
 from trainer.errors import UsageError
-from trainer.layers import Builder, Dense, Dropout, Flatten, Layer, Shape
+from trainer.layers import (
+    Builder,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Reshape,
+    Residual,
+    Sequential,
+    Shape,
+)
 from trainer.models import Network, mlp, softmax
 from trainer.objectives import cross_entropy
 
@@ -80,7 +91,7 @@ class TestMlp:
         assert described(layers) == [(3, "linear")]
         assert np.all(Network(layers, (7,)).weights()["dense_1.W"] == 0)
 
-    @pytest.mark.parametrize("name", ["mlp", "softmax"])
+    @pytest.mark.parametrize("name", ["mlp", "softmax", "cnn", "resnet", "autoencoder"])
     def test_the_yaml_file_knows_each_argument_and_its_default(self, name: str) -> None:
         node = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
         assert isinstance(node, dict)
@@ -134,9 +145,23 @@ class TestNetwork:
             ([], "no layers"),
             (
                 [Dropout(0.5), Dense(3)],
-                r"layer 2 \(dense_1\) takes vectors, but gets the shape \(1, 2, 2\): put a Flatten",
+                r"layer 2 \(dense_1\) takes vectors or .*, but gets the shape \(1, 2, 2\): put a Flatten",
             ),
-            ([Flatten(), *[Dense(4)] * 2], "twice"),
+            ([Flatten(), *[Dense(4)] * 2], r"layer 3 \(dense_2\) stands in the network twice"),
+            (
+                [Flatten(), Residual([Dense(4), Sequential([Reshape([2, 2]), Conv2D(1, 1)])])],
+                r"layer 2.2.2 \(residual_1.sequential_1.conv2d_1\) takes images",
+            ),
+            ([Residual([Flatten()], [Conv2D(1, 5)])], r"layer 1.shortcut.1 \(residual_1.shortcut.conv2d_1\)"),
+            (
+                [Flatten(), Residual([Dense(3)])],
+                r"layer 2 \(residual_1\) takes .* the shape \(4,\): its layers give \(3,\), "
+                r"but its shortcut \(4,\)",
+            ),
+            (
+                [Reshape([3, -1])],
+                r"layer 1 \(reshape_1\) takes what can become \(3, -1\), .* \(1, 2, 2\): it has 4 elements",
+            ),
         ],
     )
     def test_refuses_layers_that_do_not_fit(self, layers: list[Layer], message: str) -> None:
@@ -155,10 +180,10 @@ class TestNetwork:
                 return x
 
         network = Network([Dense(2), Counting()], (2,))
-        assert network.extra_updates == {}
+        assert network.updates(training=True) == {}
         x = network.input_variable()
         output = network.output(x, training=True)
-        step = theano.function([x], output, updates=network.extra_updates, mode="FAST_COMPILE")
+        step = theano.function([x], output, updates=network.updates(training=True), mode="FAST_COMPILE")
         for _ in range(3):
             step(np.zeros((1, 2), np.float32))
         assert network.weights()["counting_1.steps"] == 3

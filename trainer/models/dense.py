@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from trainer.activations import activation_named
 from trainer.errors import UsageError
 from trainer.initialization import initialization_named
-from trainer.layers import Dense, Dropout, Flatten, Layer, count, share
+from trainer.layers import Dense, Dropout, Flatten, Layer
+from trainer.layers.arguments import count, share
 
 
 def softmax(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import theano
@@ -14,15 +13,7 @@ from numpy.typing import NDArray
 from theano import tensor
 
 from trainer.errors import UsageError, nearest
-from trainer.layers import Builder, Layer, Shape
-
-
-class Row(NamedTuple):
-    """A layer in a table: its name, the shape of one output, how many numbers it trains or keeps."""
-
-    name: str
-    output_shape: Shape
-    parameters: int
+from trainer.layers import Builder, Layer, Row, Shape, apply_layers
 
 
 class Network:
@@ -38,6 +29,8 @@ class Network:
         The shape of one input, without the batch axis.
     seed : int, default 0
         Determines the initial weights and the dropout masks; at least 0.
+    input_dtype : str, optional
+        Of the inputs: floatX where omitted, `int32` for the numbers of tokens.
 
     Attributes
     ----------
@@ -55,30 +48,24 @@ class Network:
         cannot take: the message names the layer, its place, and both shapes.
     """
 
-    def __init__(self, layers: Sequence[Layer], input_shape: Shape, seed: int = 0) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], input_shape: Shape, seed: int = 0, input_dtype: str | None = None
+    ) -> None:
         if not layers:
             raise UsageError("model: the network has no layers; give it at least one")
-        if len({id(layer) for layer in layers}) < len(layers):
-            raise UsageError("model: a layer stands in the network twice; make a new one for each place")
         self.layers = tuple(layers)
         self.input_shape = tuple(input_shape)
-        self._builders: list[Builder] = []
-        self._shapes: list[Shape] = []
-        counts: Counter[str] = Counter()
-        shape = self.input_shape
-        for place, layer in enumerate(layers, 1):
-            counts[layer.kind] += 1
-            builder = Builder(f"{layer.kind}_{counts[layer.kind]}", place, seed)
-            shape = layer.build(shape, builder)
-            self._builders.append(builder)
-            self._shapes.append(shape)
-        self.output_shape = shape
-        self.parameters = [variable for builder in self._builders for variable in builder.parameters]
-        self.buffers = [variable for builder in self._builders for variable in builder.buffers]
+        self.input_dtype = input_dtype
+        self._builder = Builder(seed=seed)
+        self.output_shape = self._builder.build_all(self.layers, self.input_shape)
+        self.parameters = self._builder.parameters
+        self.buffers = self._builder.buffers
 
     def input_variable(self) -> Any:
-        """Make a symbolic batch of inputs: floatX, (examples, *input_shape)."""
-        batch = tensor.TensorType(theano.config.floatX, (False,) * (1 + len(self.input_shape)))
+        """Make a symbolic batch of inputs, (examples, *input_shape)."""
+        batch = tensor.TensorType(
+            self.input_dtype or theano.config.floatX, (False,) * (1 + len(self.input_shape))
+        )
         return batch("inputs")
 
     def output(self, x: Any, training: bool) -> Any:
@@ -95,28 +82,42 @@ class Network:
         -------
         symbolic tensor, (examples, *output_shape)
         """
-        for layer in self.layers:
-            x = layer.apply(x, training)
-        return x
+        return apply_layers(self.layers, x, training)[0]
+
+    def updates(self, training: bool) -> dict[Any, Any]:
+        """Return the new values of buffers and carried states of a training step or an evaluation.
+
+        They are known once `output` was called for it.
+        """
+        kind = "updates" if training else "evaluation_updates"
+        return {
+            state: value for layer in self._builder.layers for state, value in getattr(layer, kind).items()
+        }
 
     @property
-    def extra_updates(self) -> dict[Any, Any]:
-        """New values of buffers in a training step, by buffer; known once `output` was called for one."""
-        return {buffer: value for layer in self.layers for buffer, value in layer.updates.items()}
+    def penalty(self) -> Any:
+        """What the layers add to the training loss: a symbolic scalar, or None where they add nothing."""
+        return sum(self._builder.penalties) if self._builder.penalties else None
 
     @property
     def random_states(self) -> list[Any]:
-        """Where the random streams stand, as shared variables; known once `output` made a training graph."""
-        return [state for builder in self._builders for masks in builder.masks for state in masks.states]
+        """Return the shared variables that say where the random streams stand; known once `output` was called
+        for training."""
+        return [state for masks in self._builder.masks for state in masks.states]
+
+    @property
+    def carries_states(self) -> bool:
+        """Whether a layer carries a state from one batch to the next."""
+        return bool(self._builder.carried)
+
+    def reset_states(self, batch_size: int, training: bool) -> None:
+        """Begin anew with carried states of zeros, for so many examples a batch."""
+        for carried in self._builder.carried:
+            carried.reset(batch_size, training)
 
     def rows(self) -> list[Row]:
         """Return a row for each layer, for a table."""
-        return [
-            Row(
-                builder.name, shape, sum(_size(variable) for variable in builder.parameters + builder.buffers)
-            )
-            for builder, shape in zip(self._builders, self._shapes, strict=True)
-        ]
+        return self._builder.rows
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return copies of all parameters and buffers, by name."""
@@ -184,7 +185,3 @@ class Network:
 
     def _variables(self) -> list[Any]:
         return self.parameters + self.buffers
-
-
-def _size(variable: Any) -> int:
-    return int(variable.get_value(borrow=True).size)

@@ -1,0 +1,78 @@
+"""A function's signature against the arguments that a configuration gives."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, get_type_hints
+
+from trainer.annotations import describe, fits
+from trainer.errors import UsageError, nearest
+
+# What the program gives a model function that has an argument of the name.
+GIVEN_TO_MODELS = ("input_shape", "outputs", "vocabulary", "inputs", "training", "seed")
+
+
+def accepted(
+    function: Callable[..., Any], provided: int = 0, named: Collection[str] = ()
+) -> dict[str, inspect.Parameter] | None:
+    """Return the parameters that a configuration may give, by name.
+
+    Parameters
+    ----------
+    function : callable
+        A function or a class.
+    provided : int, default 0
+        How many arguments the program gives itself, the first ones.
+    named : collection of str, default ()
+        The names of those that the program gives by name.
+
+    Returns
+    -------
+    dict or None
+        None where the function takes any name.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name: parameter for parameter in parameters[provided:] if parameter.name not in named}
+
+
+def annotation(function: Callable[..., Any], name: str) -> Any:
+    """Return how a function or a class annotates an argument; `Any` where it does not."""
+    owner = function.__init__ if inspect.isclass(function) else function
+    return get_type_hints(owner).get(name, Any)
+
+
+def check_type(function: Callable[..., Any], name: str, value: Any, key: str) -> None:
+    """Refuse a value that does not fit its argument's annotation.
+
+    Raises
+    ------
+    UsageError
+        With the key below `key`, the value and what is allowed.
+    """
+    allowed = annotation(function, name)
+    if not fits(value, allowed):
+        raise UsageError(f"{key}.{name}={value!r} has the wrong type: give {describe(allowed)}")
+
+
+def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> None:
+    """Refuse arguments that a function does not take, lacks, or wants of another type.
+
+    Raises
+    ------
+    UsageError
+        With the argument's key below `key`.
+    """
+    allowed = accepted(function)
+    if allowed is None:
+        return
+    for name in arguments:
+        if name not in allowed:
+            raise UsageError(f"{key}.{name} is not an argument: {nearest(name, allowed)}")
+    for name, parameter in allowed.items():
+        if name in arguments:
+            check_type(function, name, arguments[name], key)
+        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
+            raise UsageError(f"{key}.{name} is missing: add it, {describe(annotation(function, name))}")
