@@ -1,7 +1,8 @@
-"""Data sources and batches: what is in the parts, what is refused, in which order batches come."""
+"""Data sources: what is in the parts, and what is refused."""
 
 from __future__ import annotations
 
+import doctest
 import gzip
 import inspect
 import struct
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 
 from tests.conftest import MNIST, needs_mnist
 from trainer import data
-from trainer.data import Batches, Data, Part, digits, mnist
+from trainer.data import Data, Part, digits, mnist
 from trainer.errors import UsageError
 
 CHECKOUT = Path(__file__).parents[1]
@@ -54,6 +56,13 @@ def write_mnist(folder: Path, **replaced: bytes) -> Path:
 def examples(number: int) -> Part:
     """Give examples whose inputs tell their place."""
     return Part(np.arange(2 * number, dtype=np.float32).reshape(number, 2), np.arange(number))
+
+
+def sorted_rows(whole: Data) -> list[tuple[float, ...]]:
+    """Give all examples of all parts, each with its target."""
+    parts = (whole.train, whole.validation, whole.test)
+    rows = np.concatenate([np.column_stack([part.inputs, part.targets]) for part in parts])
+    return sorted(map(tuple, rows.tolist()))
 
 
 class TestDigits:
@@ -110,6 +119,40 @@ class TestDigits:
         code = "import sys, trainer.data as d; d.digits(); print(*{'theano', 'sklearn'} & set(sys.modules))"
         result = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)
         assert (result.stdout.strip(), result.stderr, result.returncode) == ("", "", 0)
+
+
+class TestTablesOfScikitLearn:
+    @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
+    def test_have_every_example_once_with_its_class(self, name: str) -> None:
+        ours = getattr(data, name)()
+        original = getattr(sklearn.datasets, f"load_{name}")()
+        assert sorted_rows(ours) == sorted(
+            map(tuple, np.column_stack([original.data, original.target]).astype(np.float32).tolist())
+        )
+        assert ours.feature_names == tuple(original.feature_names)
+        assert ours.class_names == tuple(original.target_names)
+        assert (ours.outputs, ours.classes) == (len(original.target_names),) * 2
+        assert ours.input_shape == original.data.shape[1:]
+        assert ours.train.targets.dtype == np.int32
+
+    def test_diabetes_has_every_example_once_with_its_value(self) -> None:
+        ours = data.diabetes()
+        original = sklearn.datasets.load_diabetes(scaled=False)
+        assert sorted_rows(ours) == sorted(
+            map(tuple, np.column_stack([original.data, original.target]).astype(np.float32).tolist())
+        )
+        assert ours.feature_names == tuple(original.feature_names)
+        assert (ours.outputs, ours.classes, ours.class_names) == (1, None, None)
+        assert ours.train.targets.shape == (442 - 66 - 66,)
+        assert ours.train.targets.dtype == np.float32
+
+    def test_are_split_by_class_and_seed(self) -> None:
+        ours = data.iris(validation_fraction=0.2, test_fraction=0.1, seed=4)
+        parts = (ours.train, ours.validation, ours.test)
+        assert [np.bincount(part.targets).tolist() for part in parts] == [[35] * 3, [10] * 3, [5] * 3]
+        again, other = (data.iris(0.2, 0.1, seed=seed) for seed in (4, 5))
+        assert np.array_equal(again.test.inputs, ours.test.inputs)
+        assert not np.array_equal(other.test.inputs, ours.test.inputs)
 
 
 class TestMnist:
@@ -200,76 +243,28 @@ class TestData:
             Data(examples(1), examples(1), examples(1), input_shape=(3,), outputs=1)
 
 
-class TestBatches:
-    def test_without_a_seed_come_in_order_the_short_one_last(self) -> None:
-        batches = Batches(examples(7), 3)
-        assert len(batches) == 3
-        assert [targets.tolist() for _, targets in batches.epoch(1)] == [[0, 1, 2], [3, 4, 5], [6]]
-
-    @pytest.mark.parametrize(("number", "size", "count"), [(6, 3, 2), (7, 3, 3), (1, 5, 1), (0, 5, 0)])
-    def test_count_the_short_batch(self, number: int, size: int, count: int) -> None:
-        batches = Batches(examples(number), size, seed=1)
-        assert len(batches) == len(list(batches.epoch(1))) == count
-
-    def test_a_shuffled_epoch_has_each_example_once_beside_its_target(self) -> None:
-        parts = list(Batches(examples(100), 32, seed=1).epoch(1))
-        inputs = np.concatenate([inputs for inputs, _ in parts])
-        targets = np.concatenate([targets for _, targets in parts])
-        assert sorted(targets) == list(range(100))
-        assert targets.tolist() != list(range(100))
-        assert np.array_equal(inputs, np.column_stack([2 * targets, 2 * targets + 1]))
-
-    def test_the_order_is_a_function_of_seed_and_epoch_alone(self) -> None:
-        def order(batches: Batches, epoch: int) -> list[int]:
-            return [int(target) for _, targets in batches.epoch(epoch) for target in targets]
-
-        used = Batches(examples(50), 8, seed=4)
-        list(used.epoch(1))
-        first, second = order(used, 2), order(used, 3)
-        assert order(Batches(examples(50), 16, seed=4), 2) == first
-        assert first != second
-        assert order(Batches(examples(50), 8, seed=5), 2) != first
-
-    @pytest.mark.parametrize("seed", [None, 7])
-    def test_begin_in_the_middle_of_an_epoch(self, seed: int | None) -> None:
-        batches = Batches(examples(10), 3, seed=seed)
-        whole = [targets.tolist() for _, targets in batches.epoch(2)]
-        assert [targets.tolist() for _, targets in batches.epoch(2, start=2)] == whole[2:]
-        assert list(batches.epoch(2, start=4)) == []
-
-    @pytest.mark.parametrize("seed", [None, 7])
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_are_contiguous_and_of_the_asked_dtype(self, seed: int | None, dtype: str) -> None:
-        transposed = Part(np.ones((2, 9)).T, np.arange(9, dtype=np.int64))
-        for inputs, targets in Batches(transposed, 4, seed=seed, dtype=dtype).epoch(1):
-            assert type(inputs) is np.ndarray
-            assert inputs.dtype == dtype
-            assert inputs.flags.c_contiguous
-            assert targets.dtype == np.int32
-
-    def test_keep_targets_that_are_no_whole_numbers(self) -> None:
-        part = Part(np.zeros((2, 1)), np.array([0.5, 1.5]))
-        ((_, targets),) = Batches(part, 2).epoch(1)
-        assert targets.dtype == np.float32
-        assert targets.tolist() == [0.5, 1.5]
-
-    def test_of_memory_mapped_arrays_are_plain_arrays(self, tmp_path: Path) -> None:
-        np.save(tmp_path / "inputs.npy", np.eye(5, dtype=np.float32))
-        part = Part(np.load(tmp_path / "inputs.npy", mmap_mode="r"), np.arange(5))
-        for seed in (None, 3):
-            for inputs, targets in Batches(part, 2, seed=seed).epoch(1):
-                assert type(inputs) is np.ndarray
-                assert np.array_equal(inputs, np.eye(5)[targets])
-
-    def test_refuse_a_size_below_one(self) -> None:
-        with pytest.raises(UsageError, match=r"training\.batch_size is 0"):
-            Batches(examples(3), 0)
+FILES = sorted(path.stem for path in (CHECKOUT / "conf" / "data").glob("*.yaml"))
+ABOUT_ANY_SOURCE = {"normalization", "target_normalization", "augmentation"}
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("name", FILES)
 def test_the_yaml_file_gives_each_argument_its_default(name: str) -> None:
     node = OmegaConf.to_container(OmegaConf.load(CHECKOUT / "conf" / "data" / f"{name}.yaml"))
     assert isinstance(node, dict)
     assert node.pop("_target_") == f"trainer.data.{name}"
     parameters = inspect.signature(getattr(data, name)).parameters
-    assert node == {key: parameter.default for key, parameter in parameters.items()}
+    defaults = {
+        key: "???" if parameter.default is parameter.empty else parameter.default
+        for key, parameter in parameters.items()
+    }
+    assert {key: value for key, value in node.items() if key not in ABOUT_ANY_SOURCE} == defaults
+
+
+def test_sources_load_nothing_that_only_some_of_them_need() -> None:
+    code = "import sys, trainer.data; print(*{'sklearn', 'PIL', 'pooch', 'pyarrow'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr, result.returncode) == ("", "", 0)
+
+
+def test_the_example_of_a_source_of_ones_own_works() -> None:
+    assert doctest.testmod(data) == (0, 4)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from trainer.data.batches import Augmentation, Batches
+from trainer.data.rows import Rows, in_memory
 from trainer.errors import UsageError
 
 
@@ -17,9 +20,13 @@ class Part:
     Parameters
     ----------
     inputs : array, (examples, *input_shape)
-        float32 in this program's own sources.
+        float32 in most of this program's own sources. An array that is not in memory needs `shape`, `dtype`,
+        and rows by number, by slice and by an array of places (`trainer.data.stored.StoredArray`).
     targets : array, (examples,) or (examples, ...)
         Class numbers from 0 as whole numbers, or other targets as floats.
+    rows : array of int, optional
+        The rows of `inputs` and `targets` that the part consists of, in this order; all where omitted. An
+        array that is not in memory is not copied: its rows are taken when they are asked for.
 
     Raises
     ------
@@ -29,16 +36,36 @@ class Part:
 
     inputs: NDArray[Any]
     targets: NDArray[Any]
+    rows: InitVar[NDArray[Any] | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, rows: NDArray[Any] | None) -> None:
         if len(self.inputs) != len(self.targets):
             raise UsageError(
                 f"data: {len(self.inputs)} inputs stand beside {len(self.targets)} targets; "
                 "each example needs one of both"
             )
+        if rows is not None:
+            for name in ("inputs", "targets"):
+                array = getattr(self, name)
+                object.__setattr__(self, name, array[rows] if in_memory(array) else Rows(array, rows))
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        dtype: DTypeLike = "float32",
+        augmentation: Sequence[Augmentation] | None = None,
+        ahead: int | None = None,
+    ) -> Batches:
+        """Cut the part into batches; a part of another kind gives batches of its own here.
+
+        The arguments are those of `trainer.data.batches.Batches`.
+        """
+        return Batches(self, batch_size, seed=seed, dtype=dtype, augmentation=augmentation, ahead=ahead)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +85,12 @@ class Data:
         How many classes the targets count, None where they are no classes.
     name : str
         What the set is called, for the log.
+    input_dtype : str, optional
+        `int32` where inputs are the numbers of tokens; floatX where omitted.
+    vocabulary : tuple of str, optional
+        The tokens that such numbers stand for, by number.
+    class_names, feature_names : tuples of str, optional
+        For people: the classes by number, and the columns of a table.
 
     Raises
     ------
@@ -72,6 +105,10 @@ class Data:
     outputs: int
     classes: int | None = None
     name: str = "data"
+    input_dtype: str | None = None
+    vocabulary: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.train):

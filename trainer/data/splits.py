@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import UsageError
 
+Places = NDArray[np.intp]
+
+
+class Split(NamedTuple):
+    """How a source divides its examples where they do not come divided.
+
+    Parameters
+    ----------
+    validation_fraction, test_fraction : float
+        The share of all examples that the part takes: at least 0, together below 1.
+    seed : int
+        The split is a function of it and of the targets alone.
+    """
+
+    validation_fraction: float
+    test_fraction: float
+    seed: int
+
+    def places(
+        self, targets: NDArray[Any], classes: int | None, *, validation: bool = True, test: bool = True
+    ) -> tuple[Places, Places, Places]:
+        """Choose the places of the training, validation and test part.
+
+        Classes keep their shares in every part (`stratified_split`); other targets are split at random.
+
+        Parameters
+        ----------
+        targets : array, (examples, ...)
+            The targets of all examples.
+        classes : int or None
+            How many classes they count; None where they are no classes.
+        validation, test : bool, default True
+            Whether to make the part; False where it has files of its own, and its places are none.
+        """
+        labels = np.zeros(len(targets), np.int8) if classes is None else targets
+        fractions = (self.validation_fraction * validation, self.test_fraction * test)
+        return stratified_split(labels, *fractions, self.seed)
+
 
 def stratified_split(
     labels: NDArray[Any], validation_fraction: float, test_fraction: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+) -> tuple[Places, Places, Places]:
     """Split examples at random, keeping the classes' shares the same in every part.
 
     A part takes round(fraction · n) examples of n in all. Class c gives it floor(fraction · n_c), and the
@@ -38,7 +76,7 @@ def stratified_split(
     UsageError
         Where a fraction is out of its range.
     """
-    _check_fractions(validation_fraction, test_fraction)
+    check_fractions(validation_fraction, test_fraction)
     generator = np.random.default_rng(seed)
     members = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     sizes = np.array([len(places) for places in members])
@@ -59,7 +97,8 @@ def _shares(sizes: NDArray[Any], fraction: float) -> NDArray[np.intp]:
     return counts
 
 
-def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Refuse, by a UsageError, shares of parts that are out of range or leave nothing to train on."""
     for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
         if not 0 <= fraction < 1:
             raise UsageError(
