@@ -174,7 +174,7 @@ def test_columns_follow_the_metrics_and_a_new_one_brings_a_new_heading(tmp_path:
         "     1    123456",
         "",
         "           train  validation",
-        " epoch      loss          r2",
+        " epoch      loss          R²",
         "     2       nan     -0.5000 *",
         "     3  2.50e-05      0.2500 *",
     ]

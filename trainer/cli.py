@@ -38,7 +38,7 @@ class Stopped(BaseException):
 
 def main() -> None:
     """Run the command with the process's arguments, and exit with the contract's status."""
-    wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    wanted = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets errors through, and they are told here
     sys.argv[1:] = [rewrite(argument) for argument in sys.argv[1:]]
     if str(Path.cwd()) not in sys.path:
@@ -55,10 +55,12 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if wants_trace:
+        if wanted == "1":
             traceback.print_exc()
         print(f"Error: {explain(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, USER_ERRORS) else 1)
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = wanted
 
 
 def rewrite(argument: str) -> str:

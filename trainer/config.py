@@ -7,20 +7,19 @@ a user's own function is checked as ours are. Ranges go by name: a `rho` means t
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from trainer.annotations import describe, fits
 from trainer.components import Component, locate
 from trainer.errors import UsageError, nearest
 from trainer.ranges import refuse_out_of_range
 from trainer.settings import Device, ScheduleSettings, Settings, Training
+from trainer.signatures import GIVEN_TO_MODELS, accepted, check_type
 
 
 @dataclass
@@ -42,6 +41,10 @@ class Config:
 
 
 MODES = ("min", "max")
+FEEDING = ("auto", "arrays", "resident")
+ABOUT_DATA = ("normalization", "target_normalization", "augmentation")
+AUGMENTED = ("inputs", "generator")
+ABOUT_WEIGHTS = ("weights", "weights_match")
 
 
 def register() -> None:
@@ -65,9 +68,10 @@ def device_settings(config: DictConfig) -> dict[str, Any]:
     """
     plain = _plain(config)
     refuse_out_of_range(plain)
-    mode = plain["training"]["mode"]
-    if mode not in MODES:
-        raise UsageError(f"training.mode={mode} is not known: {nearest(mode, MODES)}")
+    for key, allowed in (("mode", MODES), ("feeding", FEEDING)):
+        value = plain["training"][key]
+        if value not in allowed:
+            raise UsageError(f"training.{key}={value} is not known: {nearest(value, allowed)}")
     device: dict[str, Any] = plain["device"]
     return device
 
@@ -91,18 +95,24 @@ def interpret(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
     """
     plain = _plain(config)
     reader = _Reader(overrides)
+    about_data = {key: plain["data"].pop(key) for key in ABOUT_DATA if key in plain["data"]}
+    about_weights = {key: plain["model"].pop(key) for key in ABOUT_WEIGHTS if key in plain["model"]}
+    augmentation = reader.named(about_data.pop("augmentation", None), "data.augmentation", AUGMENTED)
     return Settings(
         data=reader.required(plain, "data"),
-        model=reader.required(plain, "model", ("input_shape", "outputs")),
+        model=reader.required(plain, "model", named=GIVEN_TO_MODELS),
         objective=reader.required(plain, "objective"),
         rule=reader.required(plain, "optimizer", ("loss_or_grads", "params")),
         clipping=reader.optional(plain, "clipping", ("gradients",)),
         wrapper=reader.optional(plain, "wrapper", ("updates", "params")),
         constraint=reader.optional(plain, "constraint", ("updates", "params")),
         schedules=dict(reader.schedules(plain["schedule"] or {}, "schedule")),
-        callbacks=dict(reader.named(plain, "callbacks")),
-        loggers=dict(reader.named(plain, "logger")),
+        callbacks=dict(reader.named(plain["callbacks"], "callbacks")),
+        loggers=dict(reader.named(plain["logger"], "logger")),
         training=Training(**plain["training"]),
+        augmentation=[component for _, component in augmentation],
+        **about_data,
+        **about_weights,
     )
 
 
@@ -121,23 +131,29 @@ class _Reader:
     def __init__(self, overrides: Sequence[str]) -> None:
         self.given = {override.split("=", 1)[0].lstrip("+") for override in overrides}
 
-    def required(self, config: Mapping[str, Any], key: str, provided: Sequence[str] = ()) -> Component:
-        component = self.optional(config, key, provided)
+    def required(
+        self, config: Mapping[str, Any], key: str, provided: Sequence[str] = (), named: Collection[str] = ()
+    ) -> Component:
+        component = self.optional(config, key, provided, named)
         if component is None:
             raise UsageError(f"{key} is empty: choose one by {key}=..., or a function by {key}._target_=...")
         return component
 
-    def optional(self, config: Mapping[str, Any], key: str, provided: Sequence[str] = ()) -> Component | None:
+    def optional(
+        self, config: Mapping[str, Any], key: str, provided: Sequence[str] = (), named: Collection[str] = ()
+    ) -> Component | None:
         node = config.get(key)
         if node is None or (isinstance(node, Mapping) and node.get("_target_") is None):
             return None
-        return self.component(node, key, provided)
+        return self.component(node, key, provided, named)
 
-    def named(self, config: Mapping[str, Any], key: str) -> Iterator[tuple[str, Component]]:
+    def named(
+        self, nodes: Mapping[str, Any] | None, key: str, provided: Sequence[str] = ()
+    ) -> Iterator[tuple[str, Component]]:
         """Yield the components of a group of named nodes, leaving out those that were set to null."""
-        for name, node in (config.get(key) or {}).items():
+        for name, node in (nodes or {}).items():
             if node is not None:
-                yield name, self.component(node, f"{key}.{name}")
+                yield name, self.component(node, f"{key}.{name}", provided)
 
     def schedules(self, node: Mapping[str, Any], key: str) -> Iterator[tuple[str, ScheduleSettings]]:
         """Yield the schedules below a node by the name of what they schedule, `wrapper.momentum` for one."""
@@ -158,39 +174,26 @@ class _Reader:
             component = self.component(arguments, where, ("initial",))
             yield where.removeprefix("schedule."), ScheduleSettings(component, unit)
 
-    def component(self, node: Any, key: str, provided: Sequence[str] = ()) -> Component:
+    def component(
+        self, node: Any, key: str, provided: Sequence[str] = (), named: Collection[str] = ()
+    ) -> Component:
         if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
             raise UsageError(f"{key}={node} names no function: give one by {key}._target_=module.function")
         target: str = node["_target_"]
         function = locate(target, f"{key}._target_")
-        accepted = _accepted(function, len(provided))
+        allowed = accepted(function, len(provided), named)
         arguments = {name: value for name, value in node.items() if name != "_target_"}
-        if accepted is None:
+        if allowed is None:
             return Component(function, arguments, key)
-        for name in [name for name in arguments if name not in accepted]:
+        for name in [name for name in arguments if name not in allowed]:
             if f"{key}._target_" in self.given and f"{key}.{name}" not in self.given:
                 del arguments[name]
                 continue
-            raise UsageError(f"{key}.{name} is not an argument of {target}: {nearest(name, accepted)}")
-        for name, parameter in accepted.items():
+            raise UsageError(f"{key}.{name} is not an argument of {target}: {nearest(name, allowed)}")
+        for name, parameter in allowed.items():
             if name not in arguments:
                 if parameter.default is parameter.empty:
                     raise UsageError(f"{key}.{name} is missing: {target} needs it; add +{key}.{name}=...")
             else:
-                _check_type(function, name, arguments[name], key)
+                check_type(function, name, arguments[name], key)
         return Component(function, arguments, key)
-
-
-def _accepted(function: Any, provided: int) -> dict[str, inspect.Parameter] | None:
-    """Return the parameters a configuration may give, by name; None where the function takes any."""
-    parameters = list(inspect.signature(function).parameters.values())
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return {parameter.name: parameter for parameter in parameters[provided:]}
-
-
-def _check_type(function: Any, name: str, value: Any, key: str) -> None:
-    owner = function.__init__ if inspect.isclass(function) else function
-    annotation = get_type_hints(owner).get(name, Any)
-    if not fits(value, annotation):
-        raise UsageError(f"{key}.{name}={value!r} has the wrong type: give {describe(annotation)}")

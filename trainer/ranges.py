@@ -59,7 +59,25 @@ RANGES: Mapping[str, Interval] = {
     "dropout": FRACTION,
     "input_dropout": FRACTION,
     "rate": FRACTION,
+    "filters": COUNT,
+    "kernel": COUNT,
+    "stride": COUNT,
+    "dilation": COUNT,
+    "groups": COUNT,
+    "pool": COUNT,
+    "blocks": COUNT,
+    "code": COUNT,
+    "l1": NOT_NEGATIVE,
+    "l2": NOT_NEGATIVE,
+    # objectives
+    "label_smoothing": FRACTION,
+    "positive_weight": POSITIVE,
+    "delta": POSITIVE,
+    "top_k": COUNT,
     # data
+    "length": COUNT,
+    "pixels": NOT_NEGATIVE,
+    "deviation": NOT_NEGATIVE,
     "validation_fraction": FRACTION,
     "test_fraction": FRACTION,
     "validation_size": NOT_NEGATIVE,
@@ -74,7 +92,9 @@ RANGES: Mapping[str, Interval] = {
     "threads": COUNT,
 }
 
-NULLABLE = ("steps_per_epoch", "threads")
+NULLABLE = ("steps_per_epoch", "threads", "top_k", "stride")
+# What stands for a number in a list of layers until the data is known.
+SYMBOLIC = ("outputs", "vocabulary")
 
 
 def refuse_out_of_range(node: Any, key: str = "", name: str = "") -> None:
@@ -96,7 +116,7 @@ def refuse_out_of_range(node: Any, key: str = "", name: str = "") -> None:
         for position, value in enumerate(node):
             refuse_out_of_range(value, f"{key}[{position}]", name)
     elif name in RANGES:
-        if node is None and name in NULLABLE:
+        if (node is None and name in NULLABLE) or (node in SYMBOLIC and key.startswith("model.layers[")):
             return
         if node is None or isinstance(node, (str, bool)):
             raise UsageError(f"{key}={'null' if node is None else node} is not a number: give {RANGES[name]}")

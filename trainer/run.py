@@ -7,15 +7,29 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.data import Batches, Data, Part
+import numpy as np
+
+from trainer.assembly import Scales, build_network, start_from
+from trainer.data import Data, Part
+from trainer.data.facts import Facts
 from trainer.errors import UsageError, nearest
-from trainer.graph import Graph, build_graph, compile_graph
+from trainer.graph import Graph, build_graph, compile_graph, compile_prediction
+from trainer.loggers.atomic import write_atomically
 from trainer.loggers.base import Logger, Plan, Progress
-from trainer.models import Network
+from trainer.loggers.strict_json import to_json
+from trainer.objectives import Objective
 from trainer.runtime import Runtime
 from trainer.settings import Settings
 from trainer.summary import summarize, write_summary
-from trainer.training import Evaluation, Loop, Outcome, StopSignals, WeightKeeper
+from trainer.training import (
+    Evaluation,
+    Loop,
+    Outcome,
+    StopSignals,
+    WeightKeeper,
+    choose_feeding,
+    make_resident,
+)
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +80,29 @@ class _Run:
         self.settings, self.folder, self.machine = settings, folder, machine
         self.loggers, self.signals = loggers, signals
         self.data: Data = settings.data()
-        layers = settings.model(input_shape=self.data.input_shape, outputs=self.data.outputs)
-        self.network = Network(layers, self.data.input_shape, training.seed)
-        self.graph: Graph = build_graph(settings, self.network, self.data)
-        self.batches = self._batches(self.data.train, training.batch_size, training.seed)
+        self.objective: Objective = settings.objective()
+        self.objective.check(self.data)
+        self.facts = Facts.of(self.data, self.objective.outputs(self.data))
+        self.network = build_network(settings, self.facts, Scales.fitted(settings, self.data))
+        self.objective.check_output(self.network.output_shape, self.data)
+        if settings.weights is not None:
+            start_from(self.network, Path(settings.weights), settings.weights_match)
+        self.graph: Graph = build_graph(settings, self.network, self.objective)
+        stays, self.feeding = choose_feeding(
+            training.feeding,
+            self.data.train,
+            np.dtype(machine.precision).itemsize,
+            on_cpu=machine.device == "cpu",
+            augmented=bool(settings.augmentation),
+        )
+        resident = make_resident(self.data.train, self.graph.inputs, self.graph.targets) if stays else None
+        self.resident = resident
+        self.batches = (resident.part if resident else self.data.train).batches(
+            training.batch_size,
+            seed=training.seed,
+            dtype="int32" if resident else machine.precision,
+            augmentation=settings.augmentation,
+        )
         self.monitor = monitored(training.monitor, self.graph.metrics, len(self.data.validation) > 0)
         steps = min(len(self.batches), training.steps_per_epoch or len(self.batches))
         self.progress = Progress(
@@ -82,24 +115,35 @@ class _Run:
         """Compile, train, evaluate the best weights on the test part, and summarize."""
         training = self.settings.training
         plan = Plan(
-            self.folder, self.settings.title, self.progress, self.monitor, training.mode, self.network.rows()
+            folder=self.folder,
+            title=self.settings.title,
+            progress=self.progress,
+            monitor=self.monitor,
+            mode=training.mode,
+            network=self.network.rows(),
+            pictures=lambda test: self.objective.pictures(test, self.data, compile_prediction(self.network)),
         )
         for logger in self.loggers:
             logger.start(plan)
+        write_atomically(self.folder / "data.json", to_json(self.facts.as_json(), indent=2).encode())
         log.info(self.data.description)
-        compiled = compile_graph(self.graph)
+        # Of interest to who looks for it, but not on every screen.
+        for line in (self.feeding, self.batches.describe()):
+            log.info(line, extra={"shown": True})
+        compiled = compile_graph(self.graph, self.resident)
         log.info("compiled in %.1f s for %s", compiled.seconds, self.machine.device)
         keeper = WeightKeeper(self.network, self.folder / "checkpoints")
         loop = Loop(
             compiled.step,
             self.batches,
-            lambda: self._measure(compiled.evaluation, self.data.validation, "validation/"),
+            lambda: self._validate(compiled.evaluation),
             self.graph.optimizer.hyperparameters,
             self.progress,
             monitor=self.monitor,
             mode=training.mode,
             callbacks=[component() for component in self.settings.callbacks.values()],
             loggers=self.loggers,
+            on_epoch_start=lambda: self.network.reset_states(training.batch_size, training=True),
             on_best=keeper.keep_best,
             signals=self.signals,
         )
@@ -109,13 +153,13 @@ class _Run:
             self._finish(loop.outcome, compiled.seconds, {})
             raise
         keeper.save_last()
-        test: Mapping[str, float] = {}
+        test: Mapping[str, Any] = {}
         if self.signals.received is None:
             keeper.restore_best()
             test = self._measure(compiled.evaluation, self.data.test)
         return self._finish(outcome, compiled.seconds, test)
 
-    def _finish(self, outcome: Outcome, compile_seconds: float, test: Mapping[str, float]) -> dict[str, Any]:
+    def _finish(self, outcome: Outcome, compile_seconds: float, test: Mapping[str, Any]) -> dict[str, Any]:
         summary = summarize(
             outcome,
             self.progress,
@@ -130,14 +174,16 @@ class _Run:
             logger.finish(summary)
         return summary
 
-    def _measure(self, evaluation: Evaluation, part: Part, prefix: str = "") -> dict[str, float]:
+    def _validate(self, evaluation: Evaluation) -> dict[str, float]:
+        measured = self._measure(evaluation, self.data.validation)
+        return {f"validation/{name}": value for name, value in measured.items() if isinstance(value, float)}
+
+    def _measure(self, evaluation: Evaluation, part: Part) -> dict[str, Any]:
         if not len(part):
             return {}
-        batches = self._batches(part, self.settings.training.evaluation_batch_size)
-        return {f"{prefix}{name}": value for name, value in evaluation(batches.epoch(0)).items()}
-
-    def _batches(self, part: Part, batch_size: int, seed: int | None = None) -> Batches:
-        return Batches(part, batch_size, seed=seed, dtype=self.machine.precision)
+        batch_size = self.settings.training.evaluation_batch_size
+        self.network.reset_states(batch_size, training=False)
+        return evaluation(part.batches(batch_size, dtype=self.machine.precision).epoch(0))
 
 
 def monitored(monitor: str, metrics: Collection[str], has_validation: bool) -> str:
@@ -148,7 +194,7 @@ def monitored(monitor: str, metrics: Collection[str], has_validation: bool) -> s
     UsageError
         Where the run does not measure what is to be monitored.
     """
-    measured = ["train/loss", *(f"validation/{name}" for name in ("loss", *metrics))]
+    measured = ["train/loss", *(f"validation/{name}" for name in metrics)]
     if monitor not in measured:
         raise UsageError(f"training.monitor={monitor} is not measured: {nearest(monitor, measured)}")
     if monitor.startswith("validation/") and not has_validation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -20,6 +20,7 @@ class Training:
     seed: int = 0
     monitor: str = "validation/loss"
     mode: str = "min"
+    feeding: str = "auto"
 
 
 @dataclass
@@ -57,6 +58,11 @@ class Settings:
     schedules: Mapping[str, ScheduleSettings] = field(default_factory=dict)
     callbacks: Mapping[str, Component] = field(default_factory=dict)
     loggers: Mapping[str, Component] = field(default_factory=dict)
+    augmentation: Sequence[Component] = ()
+    normalization: str = "none"
+    target_normalization: str = "none"
+    weights: str | None = None
+    weights_match: str = "*"
 
     @property
     def title(self) -> str:

@@ -25,7 +25,7 @@ def summarize(
     outcome: Outcome,
     progress: Progress,
     *,
-    test: Mapping[str, float],
+    test: Mapping[str, Any],
     network: Network,
     machine: Runtime,
     compile_seconds: float,

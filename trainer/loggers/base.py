@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class Plan:
         `min` where a lower value of `monitor` is better, `max` where a higher one is.
     network : sequence of (str, shape, int)
         Each layer's name, output shape (None for the batch) and number of parameters; may be empty.
+    pictures : callable
+        From the test part's metrics to matplotlib figures by name; drawing them may take seconds.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Plan:
     monitor: str = "validation/loss"
     mode: str = "min"
     network: Sequence[LayerRow] = ()
+    pictures: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda test: {}
 
 
 class Logger:

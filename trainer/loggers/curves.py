@@ -198,6 +198,11 @@ class _Panel:
         """Whether its values are parts of one."""
         return self.name.endswith("accuracy")
 
+    @property
+    def may_be_logarithmic(self) -> bool:
+        """Whether its values are amounts, whose ratios say something."""
+        return not self.is_fraction and self.name != "r2"
+
 
 def _panels(course: _Course) -> tuple[list[_Panel], list[str]]:
     """Return the panels, loss first and hyperparameters last, and what never changes, in words."""
@@ -247,7 +252,7 @@ def _draw_lines(axes: Axes, panel: _Panel, course: _Course) -> None:
             + ("" if broken is None else f" (not finite at {course.x_key} {broken:.0f})"),
             gid=key,
         )
-    if finite and not panel.is_fraction and 0 < min(finite) * WIDE_RANGE <= max(finite):
+    if finite and panel.may_be_logarithmic and 0 < min(finite) * WIDE_RANGE <= max(finite):
         axes.set_yscale("log")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from trainer.loggers.base import improves
-from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show
+from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
 
 LEARNING_RATE = HYPERPARAMETER + "learning_rate"
 GAP = "  "
@@ -28,7 +28,7 @@ class Column:
         if self.key == LEARNING_RATE:
             return "learning", "rate"
         namespace, _, name = self.key.rpartition("/")
-        return namespace, name.replace("_", " ")
+        return namespace, spoken(name)
 
     @property
     def width(self) -> int:

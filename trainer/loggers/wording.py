@@ -6,6 +6,7 @@ import math
 
 HYPERPARAMETER = "hyperparameter/"
 CLOCKWORK = ("epoch", "step", "seconds")
+ABBREVIATIONS = {"mae": "MAE", "rmse": "RMSE", "r2": "R²"}
 
 
 def show(key: str, value: float | None) -> str:
@@ -32,10 +33,10 @@ def show(key: str, value: float | None) -> str:
 def spoken(key: str) -> str:
     """Return a key as words.
 
-    >>> spoken("validation/top_5_accuracy")
-    'validation top 5 accuracy'
+    >>> spoken("validation/top_5_accuracy"), spoken("test/r2")
+    ('validation top 5 accuracy', 'test R²')
     """
-    return key.replace("/", " ").replace("_", " ")
+    return " ".join(ABBREVIATIONS.get(part, part.replace("_", " ")) for part in key.split("/"))
 
 
 def span(seconds: float) -> str:

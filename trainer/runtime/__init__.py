@@ -21,7 +21,7 @@ from trainer.runtime.blas import Blas
 from trainer.runtime.choices import Choices
 from trainer.runtime.compiler import Compiler
 
-__all__ = ["Blas", "Choices", "Compiler", "Runtime", "prepare", "verify"]
+__all__ = ["Blas", "Choices", "Compiler", "Runtime", "current", "prepare", "verify"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,11 @@ def prepare(
     modules.keep_scan_working()
     modules.remember_processor_options(program, cache)
     _ready = Runtime(device, device_name, precision, number, library, program, cache)
+    return _ready
+
+
+def current() -> Runtime | None:
+    """Return what `prepare` decided in this process; None where it has not made Theano ready."""
     return _ready
 
 

@@ -81,6 +81,8 @@ class Loop:
         `min` or `max`.
     callbacks, loggers : sequences
         Called at each epoch's end, in order.
+    on_epoch_start : callable
+        Called before the first step of each epoch.
     on_best : callable
         Called when an epoch is the best so far, to keep its weights.
     signals : StopSignals
@@ -99,6 +101,7 @@ class Loop:
         mode: str = "min",
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
+        on_epoch_start: Callable[[], None] = lambda: None,
         on_best: Callable[[], None] = lambda: None,
         signals: StopSignals | None = None,
     ) -> None:
@@ -111,6 +114,7 @@ class Loop:
         self.mode = mode
         self.callbacks = callbacks
         self.loggers = loggers
+        self.on_epoch_start = on_epoch_start
         self.on_best = on_best
         self.signals = signals or StopSignals()
         self.outcome = Outcome()
@@ -168,6 +172,7 @@ class Loop:
         step, advance = self.step, self.hyperparameters.advance
         total_steps = progress.epochs * progress.steps_per_epoch
         progress.phase, progress.epoch = "training", epoch
+        self.on_epoch_start()
         total_loss, examples = 0.0, 0
         for position, (inputs, targets) in enumerate(self.batches.epoch(epoch), start=1):
             advance(outcome.steps, progress.steps_per_epoch, total_steps)

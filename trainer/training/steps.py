@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import theano
 from numpy.typing import NDArray
-from theano import tensor
+
+from trainer.objectives import Metric
 
 Array = NDArray[Any]
 TrainingStep = Callable[[Array, Array], Array]
@@ -24,7 +25,7 @@ def compile_training_step(
     inputs, targets : symbolic variables
         Of a batch.
     loss : symbolic scalar
-        The mean loss of the batch.
+        What the step returns.
     updates : mapping
         Each shared variable to its new value.
     mode : Theano mode, optional
@@ -35,42 +36,64 @@ def compile_training_step(
     callable
         From the arrays of a batch, of exactly the variables' dtypes, to its loss before the update.
     """
-    function = theano.function([inputs, targets], loss, updates=list(updates.items()), mode=mode)
+    function = theano.function(
+        [inputs, targets], loss, updates=list(updates.items()), mode=mode, on_unused_input="ignore"
+    )
     # Batches come from trainer.data alone, in the right dtype: checking each again costs a small step 5 %.
     function.trust_input = True
     return function  # type: ignore[no-any-return]
 
 
 class Evaluation:
-    """Mean loss and metrics over a part of the data, each example counted once.
+    """Loss and metrics over a part of the data, each example counted once.
 
     Parameters
     ----------
-    names : sequence of str
-        The metrics; the first is the loss.
+    metrics : mapping
+        The metrics by name.
     function : callable
-        From a batch's arrays to one sum over its examples for each name.
+        From a batch's arrays to each metric's sum over the batch, in their order.
     """
 
-    def __init__(self, names: Sequence[str], function: Callable[..., Sequence[Any]]) -> None:
-        self.names = names
+    def __init__(self, metrics: Mapping[str, Metric], function: Callable[..., Sequence[Any]]) -> None:
+        self.metrics = metrics
         self.function = function
 
-    def __call__(self, batches: Iterable[tuple[Array, Array]]) -> dict[str, float]:
-        """Return each metric's mean over all examples of the batches."""
-        sums = np.zeros(len(self.names))
+    def __call__(self, batches: Iterable[tuple[Array, Array]]) -> dict[str, Any]:
+        """Return each metric over all examples of the batches: a float, or an array."""
+        totals: list[Any] = [0.0] * len(self.metrics)
         examples = 0
         for inputs, targets in batches:
-            sums += [float(value) for value in self.function(inputs, targets)]
+            sums = self.function(inputs, targets)
+            totals = [total + np.asarray(batch, "float64") for total, batch in zip(totals, sums, strict=True)]
             examples += len(inputs)
-        return {name: float(total) / examples for name, total in zip(self.names, sums, strict=True)}
+        finished = [
+            metric.finish(total, examples)
+            for metric, total in zip(self.metrics.values(), totals, strict=True)
+        ]
+        return {
+            name: float(value) if np.ndim(value) == 0 else value
+            for name, value in zip(self.metrics, finished, strict=True)
+        }
 
 
-def compile_evaluation(inputs: Any, targets: Any, losses: Any, metrics: Mapping[str, Any]) -> Evaluation:
-    """Compile the evaluation of the per-example `losses` and `metrics`, each a symbolic vector."""
-    names = ["loss", *metrics]
-    # Sums in float64, so that a metric does not depend on how many examples are evaluated at a time.
-    sums = [tensor.sum(vector, dtype="float64") for vector in (losses, *metrics.values())]
-    function = theano.function([inputs, targets], sums)
+def compile_evaluation(
+    inputs: Any, targets: Any, metrics: Mapping[str, Metric], updates: Mapping[Any, Any] | None = None
+) -> Evaluation:
+    """Compile the evaluation of metrics.
+
+    Parameters
+    ----------
+    inputs, targets : symbolic variables
+        Of a batch.
+    metrics : mapping
+        By name, in the order of the results.
+    updates : mapping, optional
+        Each carried state to its value after a batch.
+    """
+    sums = [metric.total for metric in metrics.values()]
+    function = theano.function(
+        [inputs, targets], sums, updates=list((updates or {}).items()), on_unused_input="ignore"
+    )
     function.trust_input = True
-    return Evaluation(names, function)
+    return Evaluation(metrics, function)

@@ -1,0 +1,133 @@
+"""A training part that stays on the device: the step is handed places, and takes the rows itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import theano
+from theano import tensor
+
+from trainer.data import Part
+from trainer.data.rows import in_memory
+from trainer.errors import UsageError
+from trainer.training.steps import TrainingStep
+
+# What a device is taken to have room for beside the network.
+_ROOM_BYTES = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """A part as shared variables.
+
+    Attributes
+    ----------
+    part : Part
+        The places instead of the rows, as int32: its batches come in the order of the part's own, given as
+        `part.batches(batch_size, seed=seed, dtype="int32")`.
+    places : symbolic vector of int32
+        The places of a batch.
+    givens : mapping
+        The variables of a batch to its rows.
+    """
+
+    part: Part
+    places: Any
+    givens: Mapping[Any, Any]
+
+    def compile_step(self, loss: Any, updates: Mapping[Any, Any], mode: Any = None) -> TrainingStep:
+        """Compile one update, called with a batch's places twice, as its inputs and as its targets."""
+        function = theano.function(
+            [self.places, tensor.ivector("same places")],
+            loss,
+            updates=list(updates.items()),
+            givens=list(self.givens.items()),
+            mode=mode,
+            on_unused_input="ignore",
+        )
+        function.trust_input = True
+        return function  # type: ignore[no-any-return]
+
+
+def make_resident(part: Part, inputs: Any, targets: Any) -> Resident:
+    """Copy a part to the device.
+
+    Parameters
+    ----------
+    part : Part
+        The training part, in memory.
+    inputs, targets : symbolic variables
+        Of a batch, as the graph was built with; they say the dtypes.
+    """
+    places = tensor.ivector("places")
+    givens = {
+        variable: theano.shared(np.ascontiguousarray(array, variable.dtype), f"resident.{name}")[places]
+        for variable, array, name in ((inputs, part.inputs, "inputs"), (targets, part.targets, "targets"))
+    }
+    numbers = np.arange(len(part), dtype=np.int32)
+    return Resident(Part(numbers, numbers), places, givens)
+
+
+def choose_feeding(
+    wanted: str, part: Part, itemsize: int, *, on_cpu: bool, augmented: bool
+) -> tuple[bool, str]:
+    """Decide whether the training part stays on the device.
+
+    On a CPU it gains nothing: taking the rows outside costs the same as within the step (MNIST by a network
+    of 784-800-800-10, batches of 500: 34.8 ms a step with arrays, 35.0 ms resident).
+
+    Parameters
+    ----------
+    wanted : str
+        `auto`, `arrays` or `resident`.
+    part : Part
+        The training part.
+    itemsize : int
+        Bytes of a number of its inputs on the device.
+    on_cpu : bool
+        Whether the device is the CPU.
+    augmented : bool
+        Whether inputs are changed before they come to the step.
+
+    Returns
+    -------
+    resident : bool
+        The choice.
+    reason : str
+        For the log.
+
+    Raises
+    ------
+    UsageError
+        Where `resident` is wanted and cannot be.
+    """
+    size = int(np.prod(part.inputs.shape, dtype=np.int64)) * itemsize
+    obstacle = None
+    if type(part) is not Part:
+        obstacle = "the training part's batches are no rows of an array"
+    elif not in_memory(part.inputs) or not in_memory(part.targets):
+        obstacle = "the training part is read from a file"
+    elif augmented:
+        obstacle = "the training part is augmented"
+    if wanted == "resident":
+        if obstacle:
+            raise UsageError(
+                f"training.feeding=resident keeps the training part on the device, but {obstacle}: "
+                "choose training.feeding=auto"
+            )
+        return True, "the training part stays on the device: training.feeding=resident"
+    if wanted == "arrays":
+        return False, "batches are handed over as arrays: training.feeding=arrays"
+    if on_cpu:
+        obstacle = obstacle or "on a CPU, taking rows within the step is no faster"
+    elif size > _ROOM_BYTES:
+        obstacle = (
+            obstacle
+            or f"the training part's {size / 2**20:,.0f} MiB are more than {_ROOM_BYTES / 2**20:,.0f}"
+        )
+    if obstacle:
+        return False, f"batches are handed over as arrays: {obstacle}"
+    return True, f"the training part stays on the device, {size / 2**20:,.1f} MiB: no batch is sent to it"
