@@ -10,7 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from tests.conftest import ROOT
-from trainer import cli, config, updates
+from trainer import config, updates
+from trainer.commands.overrides import rewrite
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONF = ROOT / "conf"
@@ -58,7 +59,7 @@ def test_a_command_of_the_readme_composes(command: str) -> None:
     # A sweep's values are taken one by one, as Hydra does.
     first = [re.sub(r"=([^\[\],]*),.*", r"=\1", word) for word in arguments]
     with initialize_config_dir(str(config.folder()), version_base="1.3"):
-        compose("config", overrides=[cli.rewrite(word) for word in first])
+        compose("config", overrides=[rewrite(word) for word in first])
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 TIME, EXAMPLES, FEATURES, UNITS = 6, 3, 4, 3
 LENGTHS = [6, 1, 4]
@@ -32,7 +33,7 @@ KINDS: dict[str, tuple[type[torch.nn.RNNBase], dict[str, Any]]] = {
 }
 
 draws = np.random.default_rng(30)
-arrays: dict[str, np.ndarray] = {}
+arrays: dict[str, NDArray[Any]] = {}
 
 
 def draw(*shape: int) -> torch.Tensor:

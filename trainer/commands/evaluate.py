@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from trainer.commands.front import reported
+from trainer.commands.messages import reported
 from trainer.commands.saved import WEIGHTS, SavedRun
 from trainer.errors import UsageError
 from trainer.loggers.screen import screen

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.commands.front import reported
+from trainer.commands.messages import reported
 from trainer.commands.saved import WEIGHTS, SavedRun
 from trainer.data.facts import Facts
 from trainer.data.prediction_inputs import read_inputs

@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from trainer import cli, config, runtime
+from trainer import config, runtime
+from trainer.commands.overrides import rewrite
 from trainer.data.facts import Facts
 from trainer.errors import UsageError, nearest
 from trainer.runtime import Runtime
@@ -57,7 +58,7 @@ class SavedRun:
         composed = OmegaConf.load(path)
         assert isinstance(composed, DictConfig)
         config.register()
-        for override in OverridesParser.create().parse_overrides([cli.rewrite(item) for item in overrides]):
+        for override in OverridesParser.create().parse_overrides([rewrite(item) for item in overrides]):
             _apply(composed, override)
         machine = runtime.prepare(**config.device_settings(composed))
         given = [*_given(folder), *overrides]

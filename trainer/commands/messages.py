@@ -1,0 +1,72 @@
+"""Errors told in one sentence, and the exit statuses that go with them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from trainer.errors import RunError, UsageError, nearest
+
+USER_ERRORS = (UsageError, HydraException, OmegaConfBaseException)
+YAML_TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+
+
+def reported(command: Callable[[], None]) -> int:
+    """Run a command; return 0, or tell its error and return 1, or 2 for a mistake of the user's."""
+    try:
+        command()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        print(f"Error: {explain(error)}", file=sys.stderr)
+        return 2 if isinstance(error, USER_ERRORS) else 1
+    return 0
+
+
+def explain(error: Exception) -> str:
+    """Say in one sentence what an error means for the person who meets it."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name} is not known: {nearest(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        if "=" not in error.override:
+            return f"{error.override} is not KEY=VALUE: see trainer --help"
+        return (
+            f"{error.override} cannot be read as KEY=VALUE: quote a value that has spaces, commas or "
+            "brackets, as in 'data.folder=\"my data\"'"
+        )
+    ambiguous = re.search(r"Ambiguous value for argument '(.*)'", str(error))
+    if ambiguous:
+        return f"{ambiguous.group(1)} has several values: add --multirun to sweep over them, or write [a,b]"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return _explain_key(cause, error)
+    if isinstance(error, (*USER_ERRORS, RunError)):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def _explain_key(cause: OmegaConfBaseException, error: Exception) -> str:
+    key = str(cause.full_key)
+    parent = cause.parent_node
+    name = key.rpartition(".")[2]
+    if isinstance(parent, DictConfig) and name not in parent:
+        known = [str(choice) for choice in parent if choice not in ("_target_", "hydra")]
+        own = f"; to give your own function a key of its own: +{key}=..." if "_target_" in parent else ""
+        return f"{key} is not a key: {nearest(name, known)}{own}"
+    given = re.search(r"override \+*(\S+)", str(error))
+    shown = given.group(1) if given else key
+    wanted = re.search(r"could not be converted to (\w+)", str(cause.msg))
+    if wanted:
+        return f"{shown} has the wrong type: give {YAML_TYPES.get(wanted.group(1), wanted.group(1))}"
+    reason = str(cause.msg or cause).splitlines()[0]
+    return f"{shown}: {reason[:1].lower()}{reason[1:]}"
