@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import theano
 from sklearn import metrics as judge
 from theano import tensor
 
@@ -16,6 +17,7 @@ from trainer.data import Data, Part
 from trainer.loggers.strict_json import to_json
 from trainer.loggers.wording import spoken
 from trainer.objectives import (
+    Metric,
     Objective,
     absolute_error,
     binary_cross_entropy,
@@ -248,3 +250,15 @@ def test_a_run_reports_what_was_asked_for(train: Callable[..., Finished]) -> Non
     assert matrix.trace() / matrix.sum() == pytest.approx(test["accuracy"])
     assert test["top_2_accuracy"] > test["accuracy"]
     assert "confusion_matrix" not in " ".join(finished.records[0])
+
+
+def test_theano_optimizes_the_metrics_of_sequences_without_a_complaint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its own rewriting of a sum of quotients fails, with a trace, where the sum widens its type."""
+    logits, classes = tensor.ftensor3(), tensor.imatrix()
+    objective = cross_entropy()
+    loss = Metric.of_examples(objective.losses(logits, classes))
+    totals = [loss.total, *(one.total for one in objective.metrics(logits, classes).values())]
+    theano.function([logits, classes], totals, mode=theano.Mode(linker="py", optimizer="fast_run"))
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import time
@@ -15,6 +16,7 @@ import theano
 from safetensors.numpy import load_file
 
 from tests.conftest import MNIST, ROOT, Finished, needs_mnist, spawn
+from trainer.commands import predict
 
 Train = Callable[..., Finished]
 
@@ -286,6 +288,40 @@ def test_help_names_every_group(train: Train) -> None:
     ):
         assert f"\n{group}: " in out
     assert "nesterov_momentum, rmsprop, sgd" in out
+
+
+def test_carried_states_need_batches_that_continue_each_other(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("to be or not to be, that is the question. " * 60)
+    arguments = ("model=char_lstm", "model.units=8", "data=text", "data.file=words.txt", "data.length=8")
+    finished = train(*arguments, "data.continuous=false")
+    assert finished.status == 2
+    assert "choose model.carry=false" in finished.err
+
+
+def test_a_language_model_learns_what_repeats_and_goes_on_with_it(
+    train: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "words.txt").write_text("to be or not to be, that is the question. " * 120)
+    finished = train(
+        "model=char_lstm",
+        "model.units=32",
+        "data=text",
+        "data.file=words.txt",
+        "data.length=16",
+        "training.batch_size=8",
+        "training.evaluation_batch_size=2",
+        "optimizer.learning_rate=0.02",
+        "training.epochs=12",
+        "clipping=total_norm",
+        "clipping.max_norm=5",
+        "logger.curves=null",
+    )
+    assert finished.status == 0, finished.err
+    assert "ERROR" not in finished.out + finished.err
+    assert finished.records[-1]["validation/perplexity"] < 1.2
+    monkeypatch.setattr("sys.stdin", io.StringIO("to be or not"))
+    assert predict.main([str(finished.folder), "-", "--length", "30", "--temperature", "0"]) == 0
+    assert capfd.readouterr().out.startswith("to be or not to be, that is the question.")
 
 
 @needs_mnist

@@ -85,6 +85,12 @@ class _Run:
         self.facts = Facts.of(self.data, self.objective.outputs(self.data))
         self.network = build_network(settings, self.facts, Scales.fitted(settings, self.data))
         self.objective.check_output(self.network.output_shape, self.data)
+        if self.network.carries_states and not getattr(self.data.train, "continuous", False):
+            raise UsageError(
+                "the network carries states from one batch to the next, but the batches of "
+                f"{self.data.name} do not continue each other: choose model.carry=false, or "
+                "data=text with data.continuous=true"
+            )
         if settings.weights is not None:
             start_from(self.network, Path(settings.weights), settings.weights_match)
         self.graph: Graph = build_graph(settings, self.network, self.objective)

@@ -25,6 +25,14 @@ def mean(total: Total, examples: int) -> Any:
     return total / examples
 
 
+def total_of(values: Any, axis: int | None = None) -> Any:
+    """Return a symbolic sum in float64, over the examples and, where no axis is given, all else.
+
+    Cast before it is summed: one of Theano's optimizations fails on a sum that widens its type.
+    """
+    return tensor.sum(tensor.cast(values, "float64"), axis=axis)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number, or an array of them, that is found by summing over the examples.
@@ -46,7 +54,7 @@ class Metric:
     @classmethod
     def of_examples(cls, values: Any) -> Metric:
         """Make the metric that is the mean of a symbolic vector with a value for each example."""
-        return cls(tensor.sum(values, dtype="float64"))
+        return cls(total_of(values))
 
 
 class Objective:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from theano import tensor
 
-from trainer.objectives.base import Metric, Total
+from trainer.objectives.base import Metric, Total, total_of
 
 
 def answers(logits: Any) -> Any:
@@ -55,7 +55,7 @@ def confusion_matrix(answered: Any, classes: Any, count: int) -> Metric:
 
 def perplexity(losses: Any) -> Metric:
     """Make the metric exp(mean loss), of a symbolic vector of losses in nats."""
-    return Metric(tensor.sum(losses, dtype="float64"), _exponential_of_mean)
+    return Metric(total_of(losses), _exponential_of_mean)
 
 
 def _exponential_of_mean(total: Total, examples: int) -> Any:
@@ -79,8 +79,8 @@ def regression_metrics(outputs: Any, targets: Any) -> dict[str, Metric]:
     """
     error = outputs - targets
     exact = tensor.cast(targets, "float64")  # float32 squares would leave too few digits of their difference
-    absolute = tensor.sum(abs(error), axis=0, dtype="float64")
-    squares = tensor.sum(tensor.sqr(error), axis=0, dtype="float64")
+    absolute = total_of(abs(error), axis=0)
+    squares = total_of(tensor.sqr(error), axis=0)
     spread = [tensor.sum(exact, axis=0), tensor.sum(tensor.sqr(exact), axis=0)]
     return {
         "mae": Metric(absolute, lambda total, examples: np.mean(total / examples)),
@@ -98,7 +98,7 @@ def deviations(outputs: Any, targets: Any) -> dict[str, Metric]:
         What is compared.
     """
     error = outputs - targets
-    squares = tensor.sum(tensor.mean(tensor.sqr(error), axis=1), dtype="float64")
+    squares = total_of(tensor.mean(tensor.sqr(error), axis=1))
     return {
         "mae": Metric.of_examples(tensor.mean(abs(error), axis=1)),
         "rmse": Metric(squares, lambda total, examples: np.sqrt(total / examples)),
