@@ -39,7 +39,7 @@ class Job:
             overrides=dict(str(override).lstrip("+").partition("=")[::2] for override in overrides),
             status=summary.get("status", "failed"),
             best=summary.get("best", {}),
-            test=summary.get("test", {}),
+            test={name: value for name, value in summary.get("test", {}).items() if isinstance(value, float)},
         )
 
 
