@@ -178,7 +178,7 @@ def test_a_summary_that_cannot_be_written_leaves_the_older_one(tmp_path: Path) -
 
 def test_the_default_configuration_names_loggers_that_can_be_built() -> None:
     configured: Any = OmegaConf.to_container(OmegaConf.load(CONF / "logger" / "default.yaml"))
-    assert set(configured) == {"console", "json_lines", "curves"}
+    assert set(configured) == {"console", "json_lines", "curves", "pictures"}
     for settings in configured.values():
         module, _, name = settings.pop("_target_").rpartition(".")
         assert isinstance(getattr(importlib.import_module(module), name)(**settings), Logger)

@@ -237,12 +237,17 @@ def test_a_signal_stops_the_run_with_its_weights_saved(
     assert load_file(tmp_path / "run" / "checkpoints" / "last.safetensors")
 
 
-def test_nothing_but_the_run_is_printed(tmp_path: Path) -> None:
-    process = spawn(*QUICK, cwd=tmp_path)
+def test_nothing_but_the_run_is_printed_and_the_log_has_it(tmp_path: Path) -> None:
+    process = spawn(*QUICK, "hydra.run.dir=run", cwd=tmp_path)
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0
     assert errors == ""
     assert "Warning" not in out
+    assert "1,257 to train" in out
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert all(
+        words in log for words in ("1,257 to train", "compiled in", "handed over as arrays", "completed")
+    )
 
 
 def test_a_multirun_trains_each_job_and_ranks_them(train: Train, tmp_path: Path) -> None:

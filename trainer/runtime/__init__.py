@@ -191,7 +191,7 @@ def _import_theano(user: flags.UserFlags, decided: Mapping[str, str]) -> str:
     quiet.silence()
     # Theano reads the last value of a flag, so ours stand behind the user's.
     text = ",".join(filter(None, [user.text, flags.write(decided)]))
-    with _theano_flags(text), quiet.Heard("theano.gpuarray") as heard:
+    with _theano_flags(text), quiet.root_level_kept(), quiet.Heard("theano.gpuarray") as heard:
         try:
             import theano  # noqa: F401
         except Exception as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # A warning of a file's syntax carries the file's path, all others the name of the module that they arise in.
 _PACKAGES = "theano|numpy|scipy|six|pygpu|mako|pkg_resources|setuptools|_distutils_hack|distutils"
@@ -30,6 +32,16 @@ def silence() -> None:
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", module=_MODULES)
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def root_level_kept() -> Iterator[None]:
+    """Keep the root logger's level, which distutils' log, imported by Theano, raises to WARNING."""
+    level = logging.getLogger().level
+    try:
+        yield
+    finally:
+        logging.getLogger().setLevel(level)
 
 
 class Heard(logging.Handler):
