@@ -70,7 +70,10 @@ def locate(target: str, key: str) -> Any:
             ) from error
         raise
     if not hasattr(module, name):
-        public = [known for known, value in vars(module).items() if known[0] != "_" and callable(value)]
+        own = [
+            known for known, value in vars(module).items() if getattr(value, "__module__", "") == module_name
+        ]
+        public = getattr(module, "__all__", [known for known in own if known[0] != "_"])
         raise UsageError(f"{key}={target}: {module_name} has no {name}; {nearest(name, public)}")
     found = getattr(module, name)
     if not callable(found):
