@@ -250,6 +250,15 @@ def test_nothing_but_the_run_is_printed_and_the_log_has_it(tmp_path: Path) -> No
     )
 
 
+def test_a_reader_that_goes_early_is_no_error(tmp_path: Path) -> None:
+    process = spawn("--help", cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
 def test_a_multirun_trains_each_job_and_ranks_them(train: Train, tmp_path: Path) -> None:
     finished = train(
         "-m", *QUICK, "optimizer=sgd,adam", "optimizer.learning_rate=1e-4,0.05", "hydra.sweep.dir=sweep"
