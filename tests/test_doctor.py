@@ -37,7 +37,7 @@ def test_a_machine_that_trains_is_found_fit(capsys: pytest.CaptureFixture[str]) 
         "Matrix product",
     )
     assert {subject for subject in needed if found[subject] not in (doctor.OK, doctor.WARNING)} == set()
-    assert runtime.prepare().blas.library in screen
+    assert runtime.prepare().blas.file in screen
     assert "GFLOP/s through Theano" in screen
     assert "Ready to train." in screen
 

@@ -84,7 +84,7 @@ def test_a_matrix_product_calls_the_library_that_was_chosen() -> None:
     reference = left.astype("float64") @ right.astype("float64")
     np.testing.assert_allclose(multiply(left, right), reference, rtol=1e-4, atol=1e-5)
     if sys.platform == "linux":
-        assert runtime.prepare().blas.library in Path("/proc/self/maps").read_text()
+        assert runtime.prepare().blas.file in Path("/proc/self/maps").read_text()
 
 
 def test_a_product_in_numpy_is_refused() -> None:
@@ -192,7 +192,7 @@ def test_theano_flags_that_contradict_the_configuration_are_refused() -> None:
 
 def test_the_users_flags_come_first_and_nothing_is_said(tmp_path: Path) -> None:
     ready = runtime.prepare()
-    folder = Path(ready.blas.library).parent
+    folder = Path(ready.blas.file).parent
     own = f"-L{folder} {ready.blas.ldflags.split()[-1]} -lm"
     users = flags.write({"blas.ldflags": own, "gcc.cxxflags": "-DMINE=1"})
     configuration = tmp_path / "theanorc"

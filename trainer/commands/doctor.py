@@ -123,7 +123,7 @@ def examine(choices: runtime.Choices, size: int) -> list[Row]:
         rows,
         "BLAS",
         lambda: choices.find_blas(user, compiler, cache),
-        lambda found: f"{found.library} ({_ORIGINS[found.origin]})",
+        lambda found: f"{found.file} ({_ORIGINS[found.origin]})",
     )
     _attempt(
         rows,

@@ -75,7 +75,7 @@ def _gemm(letter: str) -> Callable[..., None] | None:
     ready = runtime.current()
     if ready is None:
         return None
-    function = getattr(ctypes.CDLL(ready.blas.library), f"{ready.blas.prefix}{letter}gemm_", None)
+    function = getattr(ctypes.CDLL(ready.blas.file), f"{ready.blas.prefix}{letter}gemm_", None)
     if function is None:
         return None
     scalar, address = ctypes.POINTER(_SCALARS[letter]), ctypes.c_void_p

@@ -150,7 +150,7 @@ def verify(function: Any) -> None:
     """
     if _ready is None:
         raise UsageError("Theano is not ready: call trainer.runtime.prepare() first")
-    verification.check(function, _ready.blas.prefix, _ready.blas.library)
+    verification.check(function, _ready.blas.prefix, _ready.blas.file)
 
 
 def _again(choices: Choices, number: int) -> Runtime:

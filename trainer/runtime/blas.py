@@ -67,14 +67,14 @@ class Blas:
         Who chose it: `user`, `system` or `wheel`.
     prefix : str
         What stands before each symbol's name in the library, empty in most.
-    library : str
+    file : str
         The file that holds its `sgemm`.
     """
 
     ldflags: str
     origin: str
     prefix: str
-    library: str
+    file: str
     _trial: ctypes.CDLL = field(repr=False, compare=False)
 
     @property
