@@ -203,6 +203,17 @@ def test_the_best_epoch_is_kept_beside_the_last(train: Train) -> None:
     assert any((best[name] != last[name]).any() for name in best)
 
 
+def test_without_a_validation_part_the_best_epoch_is_that_of_the_smallest_training_loss(train: Train) -> None:
+    finished = train(
+        *QUICK, "data.validation_fraction=0", "training.monitor=validation/accuracy", "training.mode=max"
+    )
+    assert finished.status == 0
+    losses = [record["train/loss"] for record in finished.records]
+    assert finished.summary["best"]["train/loss"] == min(losses) < max(losses)
+    assert "there is no validation part" in finished.out
+    assert not any(name.startswith("validation/") for name in finished.records[0])
+
+
 def test_a_run_that_diverges_says_where_and_ends_with_status_1(train: Train) -> None:
     finished = train(
         "model.hidden=[16]", "optimizer=sgd", "optimizer.learning_rate=1e30", "logger.curves=null"

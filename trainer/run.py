@@ -60,7 +60,7 @@ def train(
     UsageError
         Where the parts do not fit each other, or the data cannot be read.
     Diverged
-        At the first step whose loss is not finite. Whatever ends a run early, its summary is written.
+        At the first step whose loss is not finite. Once training has begun, a summary is always written.
     """
     loggers: list[Logger] = [component() for component in settings.loggers.values()]
     try:
@@ -109,7 +109,9 @@ class _Run:
             dtype="int32" if resident else machine.precision,
             augmentation=settings.augmentation,
         )
-        self.monitor = monitored(training.monitor, self.graph.metrics, len(self.data.validation) > 0)
+        self.monitor, self.mode = monitored(
+            training.monitor, training.mode, self.graph.metrics, len(self.data.validation) > 0
+        )
         steps = min(len(self.batches), training.steps_per_epoch or len(self.batches))
         self.progress = Progress(
             epochs=training.epochs,
@@ -125,7 +127,7 @@ class _Run:
             title=self.settings.title,
             progress=self.progress,
             monitor=self.monitor,
-            mode=training.mode,
+            mode=self.mode,
             network=self.network.rows(),
             pictures=lambda test: self.objective.pictures(test, self.data, compile_prediction(self.network)),
         )
@@ -146,7 +148,7 @@ class _Run:
             self.graph.optimizer.hyperparameters,
             self.progress,
             monitor=self.monitor,
-            mode=training.mode,
+            mode=self.mode,
             callbacks=[component() for component in self.settings.callbacks.values()],
             loggers=self.loggers,
             on_epoch_start=lambda: self.network.reset_states(training.batch_size, training=True),
@@ -192,8 +194,10 @@ class _Run:
         return evaluation(part.batches(batch_size, dtype=self.machine.precision).epoch(0))
 
 
-def monitored(monitor: str, metrics: Collection[str], has_validation: bool) -> str:
-    """Return the metric whose best epoch counts: `train/loss` where there is no validation part.
+def monitored(monitor: str, mode: str, metrics: Collection[str], has_validation: bool) -> tuple[str, str]:
+    """Return the metric whose best epoch counts, and whether the best is its `min` or its `max`.
+
+    Where there is no validation part, that is the smallest `train/loss`.
 
     Raises
     ------
@@ -205,5 +209,5 @@ def monitored(monitor: str, metrics: Collection[str], has_validation: bool) -> s
         raise UsageError(f"training.monitor={monitor} is not measured: {nearest(monitor, measured)}")
     if monitor.startswith("validation/") and not has_validation:
         log.warning("there is no validation part: the best epoch is that of the smallest train/loss")
-        return "train/loss"
-    return monitor
+        return "train/loss", "min"
+    return monitor, mode
