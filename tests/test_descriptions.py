@@ -109,8 +109,14 @@ class TestLayersInYaml:
                 "[flatten, dens: 3]",
                 r"layer 2 \(model.layers\[1\]\): dens is not a layer: did you mean dense?",
             ),
-            ("[dense: {unit: 3}]", r"model.layers\[0\].dense.unit is not an argument: did you mean units?"),
-            ("[conv2d: {filters: 3}]", r"model.layers\[0\].conv2d.kernel is missing: add it, a whole number"),
+            (
+                "[dense: {unit: 3}]",
+                r"model.layers\[0\].dense.unit is not an argument of Dense: did you mean units?",
+            ),
+            (
+                "[conv2d: {filters: 3}]",
+                r"model.layers\[0\].conv2d.kernel is missing: Conv2D needs it; add it, a whole number",
+            ),
             ("[dense: {units: many}]", r"model.layers\[0\].dense.units=many is not a number"),
             ("[dense: {units: 2, bias: 3}]", r"layer 1: model.layers\[0\].dense.bias=3 has the wrong type"),
             (

@@ -32,7 +32,7 @@ MISTAKES = [
     ("optimizer.learning_rate=null", "optimizer.learning_rate=null is not a number"),
     ("optimizer.beta1=1", "optimizer.beta1=1 is out of range: give a number of at least 0 and below 1"),
     ("+optimizer.rho=0.9", "optimizer.rho is not an argument of trainer.updates.adam"),
-    ("optimizer._target_=my_rules.my_rule", "there is no module my_rules"),
+    ("optimizer._target_=absent_rules.my_rule", "there is no module absent_rules"),
     ("optimizer._target_=trainer.updates.adm", "trainer.updates has no adm; did you mean adam?"),
     ("optimizer._target_=adam", "optimizer._target_=adam names no module"),
     ("model.dropout=1", "model.dropout=1 is out of range: give a number of at least 0 and below 1"),
@@ -70,6 +70,16 @@ def test_the_final_value_of_a_schedule_has_the_range_of_what_it_schedules(train:
     finished = train("schedule=cosine", "schedule.learning_rate.final=-0.1")
     assert finished.status == 2
     assert "schedule.learning_rate.final=-0.1 is out of range: give a number of at least 0" in finished.err
+
+
+def test_a_missing_argument_is_named_with_the_override_that_adds_it(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wanting_rules.py").write_text("def rule(loss_or_grads, params, decay):\n    return {}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finished = train("optimizer._target_=wanting_rules.rule")
+    assert finished.status == 2
+    assert "optimizer.decay is missing: wanting_rules.rule needs it; add +optimizer.decay=..." in finished.err
 
 
 def test_the_message_is_in_the_log_of_the_run_too(train: Train) -> None:

@@ -172,6 +172,21 @@ def test_a_rule_from_a_users_file_trains(
     )
 
 
+def test_a_plain_rule_with_star_arguments_trains(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain_rules.py").write_text(
+        "from theano import grad\n\n"
+        "def descend(loss_or_grads, params, learning_rate=0.1, *unused):\n"
+        "    grads = loss_or_grads if isinstance(loss_or_grads, list) else grad(loss_or_grads, params)\n"
+        "    return {p: p - learning_rate * g for p, g in zip(params, grads)}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    finished = train(*QUICK, "optimizer._target_=plain_rules.descend", "optimizer.learning_rate=0.1")
+    assert finished.status == 0, finished.err
+    assert finished.records[-1]["train/loss"] < finished.records[0]["train/loss"]
+
+
 def test_early_stopping_ends_a_run_that_no_longer_improves(train: Train) -> None:
     finished = train(
         "model.hidden=[16]",

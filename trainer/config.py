@@ -19,7 +19,7 @@ from trainer.components import Component, locate
 from trainer.errors import UsageError, nearest
 from trainer.ranges import refuse_out_of_range
 from trainer.settings import Device, ScheduleSettings, Settings, Training
-from trainer.signatures import GIVEN_TO_MODELS, accepted, check_type
+from trainer.signatures import GIVEN_TO_MODELS, accepted, check_arguments
 
 
 @dataclass
@@ -181,19 +181,13 @@ class _Reader:
             raise UsageError(f"{key}={node} names no function: give one by {key}._target_=module.function")
         target: str = node["_target_"]
         function = locate(target, f"{key}._target_")
-        allowed = accepted(function, len(provided), named)
         arguments = {name: value for name, value in node.items() if name != "_target_"}
-        if allowed is None:
-            return Component(function, arguments, key)
-        for name in [name for name in arguments if name not in allowed]:
-            if f"{key}._target_" in self.given and f"{key}.{name}" not in self.given:
-                del arguments[name]
-                continue
-            raise UsageError(f"{key}.{name} is not an argument of {target}: {nearest(name, allowed)}")
-        for name, parameter in allowed.items():
-            if name not in arguments:
-                if parameter.default is parameter.empty:
-                    raise UsageError(f"{key}.{name} is missing: {target} needs it; add +{key}.{name}=...")
-            else:
-                check_type(function, name, arguments[name], key)
+        allowed = accepted(function, len(provided), named)
+        if allowed is not None and f"{key}._target_" in self.given:
+            arguments = {
+                name: value
+                for name, value in arguments.items()
+                if name in allowed or f"{key}.{name}" in self.given
+            }
+        check_arguments(function, arguments, key, provided=len(provided), named=named, called=target)
         return Component(function, arguments, key)

@@ -10,8 +10,9 @@ from numbers import Real
 from typing import Any
 
 from trainer.components import Component
-from trainer.errors import UsageError, nearest
+from trainer.errors import UsageError
 from trainer.hyperparameters import Hyperparameters
+from trainer.signatures import check_arguments
 from trainer.updates import get_gradients
 
 
@@ -106,25 +107,12 @@ def _bind(component: Component, part: str, provided: int, hyperparameters: Hyper
     structural = {p.name for p in accepted if p.annotation in (int, "int")}
     defaults = {p.name: p.default for p in accepted if _is_number(p.default)}
     arguments = {**defaults, **component.arguments}
-    _check_names(component, part, accepted)
+    key = component.key or part or "optimizer"
+    check_arguments(component.function, component.arguments, key, provided=provided)
     for name, value in arguments.items():
         if _is_number(value) and name not in structural:
             arguments[name] = hyperparameters.add(f"{part}.{name}" if part else name, float(value))
-    return replace(component, arguments=arguments, key=component.key or part or "optimizer")
-
-
-def _check_names(component: Component, part: str, accepted: Sequence[inspect.Parameter]) -> None:
-    key, name_of = component.key or part or "optimizer", _name(component)
-    if any(p.kind is p.VAR_KEYWORD for p in accepted):
-        return
-    names = [p.name for p in accepted if p.kind is not p.VAR_POSITIONAL]
-    for name in component.arguments:
-        if name not in names:
-            raise UsageError(f"{key}.{name} is not an argument of {name_of}: {nearest(name, names)}")
-    for parameter in accepted:
-        required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
-        if required and parameter.name not in component.arguments:
-            raise UsageError(f"{key}.{parameter.name} is missing: {name_of} needs a value for it")
+    return replace(component, arguments=arguments, key=key)
 
 
 def _check_gradients(clipped: Any, gradients: list[Any], clipping: Component) -> list[Any]:

@@ -35,7 +35,11 @@ def accepted(
     parameters = list(inspect.signature(function).parameters.values())
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return {parameter.name: parameter for parameter in parameters[provided:] if parameter.name not in named}
+    return {
+        parameter.name: parameter
+        for parameter in parameters[provided:]
+        if parameter.name not in named and parameter.kind is not parameter.VAR_POSITIONAL
+    }
 
 
 def annotation(function: Callable[..., Any], name: str) -> Any:
@@ -57,22 +61,53 @@ def check_type(function: Callable[..., Any], name: str, value: Any, key: str) ->
         raise UsageError(f"{key}.{name}={value!r} has the wrong type: give {describe(allowed)}")
 
 
-def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> None:
+def check_arguments(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    key: str,
+    *,
+    provided: int = 0,
+    named: Collection[str] = (),
+    called: str = "",
+) -> None:
     """Refuse arguments that a function does not take, lacks, or wants of another type.
+
+    Parameters
+    ----------
+    function : callable
+        A function or a class.
+    arguments : mapping
+        What a configuration gives it.
+    key : str
+        Where the arguments stand.
+    provided, named
+        As for `accepted`.
+    called : str, optional
+        What the function is called in the configuration; its own name where omitted.
 
     Raises
     ------
     UsageError
         With the argument's key below `key`.
     """
-    allowed = accepted(function)
+    allowed = accepted(function, provided, named)
     if allowed is None:
         return
+    called = called or getattr(function, "__name__", str(function))
     for name in arguments:
         if name not in allowed:
-            raise UsageError(f"{key}.{name} is not an argument: {nearest(name, allowed)}")
+            raise UsageError(f"{key}.{name} is not an argument of {called}: {nearest(name, allowed)}")
     for name, parameter in allowed.items():
         if name in arguments:
             check_type(function, name, arguments[name], key)
-        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
-            raise UsageError(f"{key}.{name} is missing: add it, {describe(annotation(function, name))}")
+        elif parameter.default is parameter.empty:
+            raise UsageError(
+                f"{key}.{name} is missing: {called} needs it; {_how_to_add(function, name, key)}"
+            )
+
+
+def _how_to_add(function: Callable[..., Any], name: str, key: str) -> str:
+    wanted = annotation(function, name)
+    kind = "" if wanted is Any else f", {describe(wanted)}"
+    # What stands in a list cannot be added by an override.
+    return f"add +{key}.{name}=...{kind}" if key.replace(".", "_").isidentifier() else f"add it{kind}"
