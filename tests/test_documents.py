@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from tests.conftest import ROOT
-from trainer import config, updates
+from trainer import config, schedules, updates
 from trainer.commands.overrides import rewrite
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,6 +38,16 @@ def test_the_table_of_rules_names_each_file_once() -> None:
     assert sorted(table_rows("The rules")) == sorted(
         path.stem for path in (CONF / "optimizer").glob("*.yaml")
     )
+
+
+def test_the_table_of_schedules_names_each_file_once() -> None:
+    assert sorted(table_rows("Schedules")) == sorted(path.stem for path in (CONF / "schedule").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("schedule", sorted(path.stem for path in (CONF / "schedule").glob("*.yaml")))
+def test_each_schedule_of_the_table_cites_what_its_docstring_cites(schedule: str) -> None:
+    cited = re.findall(r"\b(?:19|20)\d\d\b", table_rows("Schedules")[schedule].rsplit("|", 2)[1])
+    assert all(year in str(getattr(schedules, schedule).__doc__) for year in cited)
 
 
 @pytest.mark.parametrize("rule", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from trainer.errors import RunError, UsageError
 from trainer.loggers import (
+    Curves,
     JsonLines,
     Logger,
     Plan,
@@ -98,6 +99,43 @@ def test_a_fresh_run_begins_its_metrics_anew_and_a_resumed_one_appends(tmp_path:
         logger.record(record)
         logger.close()
     assert read_records(tmp_path / "metrics.jsonl") == RECORDS
+
+
+def test_a_resumed_run_cuts_off_what_it_takes_again_and_a_half_written_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    kept = '{"epoch":1,"step":10,"train/loss":0.1000000000000000055}\n'
+    path.write_text(kept + '{"epoch":2,"step":20}\n{"epoch":3,"step":30}\n{"epoch":4,"st')
+    logger = JsonLines()
+    logger.start(plan(tmp_path, 15))
+    logger.record({"epoch": 2, "step": 20, "again": 1})
+    logger.close()
+    assert path.read_text() == kept + '{"epoch": 2, "step": 20, "again": 1}\n'
+
+
+def test_a_run_that_goes_back_forgets_the_later_records(tmp_path: Path) -> None:
+    lines, curves = JsonLines(), Curves()
+    for logger in (lines, curves):
+        logger.start(plan(tmp_path))
+        for step in (10, 20, 30):
+            logger.record({"step": step})
+        logger.rewind(20)
+        logger.record({"step": 25})
+        logger.close()
+    assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == [10, 20, 25]
+    assert [record["step"] for record in curves.records] == [10, 20, 25]
+
+
+def test_going_back_holds_for_lines_that_a_full_disk_keeps_waiting(tmp_path: Path) -> None:
+    logger = JsonLines()
+    logger.start(plan(tmp_path))
+    with files_no_larger_than(25):
+        for step in (10, 20, 30):
+            logger.record({"step": step})
+    assert (tmp_path / "metrics.jsonl").stat().st_size == 25
+    logger.rewind(20)
+    logger.record({"step": 21})
+    logger.close()
+    assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == [10, 20, 21]
 
 
 def test_metrics_survive_a_full_disk_with_one_warning(

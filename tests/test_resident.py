@@ -13,6 +13,7 @@ from theano import tensor
 from trainer.data import Part
 from trainer.data.stored import StoredArray
 from trainer.errors import UsageError
+from trainer.kernels.finite import check_finite
 from trainer.training.resident import choose_feeding, make_resident
 from trainer.training.steps import compile_training_step
 
@@ -21,31 +22,31 @@ GENERATOR = np.random.default_rng(0)
 PART = Part(GENERATOR.normal(size=(23, 3)).astype(FLOAT), GENERATOR.integers(0, 3, 23))
 
 
-def regression() -> tuple[Any, Any, Any, Any, Any]:
-    """Build a step of logistic regression and return its weights, inputs, targets, loss and updates."""
+def regression() -> tuple[Any, ...]:
+    """Build a step of logistic regression and return its weights, inputs, targets, loss, norm and updates."""
     weights = theano.shared(np.zeros((3, 3), FLOAT))
     inputs, targets = tensor.matrix("inputs"), tensor.ivector("targets")
     predictions = tensor.nnet.softmax(tensor.dot(inputs, weights))
     loss = tensor.nnet.categorical_crossentropy(predictions, targets).mean()
-    updates = {weights: weights - np.asarray(0.5, FLOAT) * tensor.grad(loss, weights)}
-    return weights, inputs, targets, loss, updates
+    (gradient,), norm = check_finite(loss, [tensor.grad(loss, weights)], ["weights"])
+    updates = {weights: weights - np.asarray(0.5, FLOAT) * gradient}
+    return weights, inputs, targets, loss, norm, updates
 
 
 def test_trains_to_the_same_bits_as_arrays() -> None:
-    weights, inputs, targets, loss, updates = regression()
-    step = compile_training_step(inputs, targets, loss, updates, mode="FAST_COMPILE")
-    losses = [
-        float(step(*batch)) for epoch in (1, 2) for batch in PART.batches(5, seed=4, dtype=FLOAT).epoch(epoch)
-    ]
+    weights, inputs, targets, loss, norm, updates = regression()
+    step = compile_training_step(inputs, targets, loss, norm, updates, mode="FAST_COMPILE")
+    batches = PART.batches(5, seed=4, dtype=FLOAT)
+    results = [[float(x) for x in step(*batch)] for epoch in (1, 2) for batch in batches.epoch(epoch)]
     trained = weights.get_value()
 
-    weights, inputs, targets, loss, updates = regression()
+    weights, inputs, targets, loss, norm, updates = regression()
     resident = make_resident(PART, inputs, targets)
-    step = resident.compile_step(loss, updates, mode="FAST_COMPILE")
+    step = resident.compile_step(loss, norm, updates, mode="FAST_COMPILE")
     batches = resident.part.batches(5, seed=4, dtype="int32")
     sizes = [len(places) for places, _ in batches.epoch(1)]
     assert sizes == [5, 5, 5, 5, 3]
-    assert [float(step(*batch)) for epoch in (1, 2) for batch in batches.epoch(epoch)] == losses
+    assert [[float(x) for x in step(*batch)] for epoch in (1, 2) for batch in batches.epoch(epoch)] == results
     assert np.array_equal(weights.get_value(), trained)
     assert np.any(trained)
 

@@ -56,7 +56,8 @@ def test_a_run_leaves_the_files_of_the_contract(train: Train) -> None:
     assert summary["versions"]["theano"] == theano.__version__
     assert [sorted(record) for record in finished.records] == 2 * [
         sorted(
-            ["epoch", "step", "seconds", "train/loss", "validation/loss", "validation/accuracy"]
+            ["epoch", "step", "seconds", "train/loss", "train/gradient_norm"]
+            + ["validation/loss", "validation/accuracy"]
             + [f"hyperparameter/{name}" for name in ("learning_rate", "beta1", "beta2", "epsilon")]
         )
     ]
@@ -237,6 +238,37 @@ def test_a_run_that_diverges_says_where_and_ends_with_status_1(train: Train) -> 
     assert finished.summary["status"] == "diverged"
     assert "at step" in finished.err
     assert "learning_rate=1e+30" in finished.err
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_four_batches_of_32_train_as_one_of_128(train: Train, rule: str) -> None:
+    arguments = (*QUICK, f"optimizer={rule}", "optimizer.learning_rate=0.003")
+    large = train(*arguments, "training.batch_size=128", folder="large")
+    small = train(*arguments, "training.batch_size=32", "training.accumulation=4", folder="small")
+    assert [record["step"] for record in small.records] == [10, 20, 30]
+    expected, found = (
+        load_file(finished.folder / "checkpoints/last.safetensors") for finished in (large, small)
+    )
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=2e-6, err_msg=name)
+    for one, other in zip(large.records, small.records, strict=True):
+        for key in ("train/loss", "train/gradient_norm", "validation/loss"):
+            assert other[key] == pytest.approx(one[key], rel=1e-5)
+
+
+def test_a_run_that_skips_steps_counts_them_and_gives_up_at_its_limit(train: Train) -> None:
+    # The first step throws the weights so far away that no other one is finite.
+    finished = train(
+        *QUICK,
+        "optimizer=sgd",
+        "optimizer.learning_rate=1e30",
+        "training.non_finite=skip",
+        "training.non_finite_limit=25",
+    )
+    assert finished.status == 1
+    assert (finished.summary["status"], finished.summary["steps"]) == ("diverged", 26)
+    assert [record["train/skipped_steps"] for record in finished.records] == [19]
+    assert "after 25 steps in a row" in finished.err
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

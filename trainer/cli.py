@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from omegaconf import DictConfig
 
 from trainer import config
 from trainer.commands.messages import USER_ERRORS, explain
-from trainer.commands.overrides import rewrite
+from trainer.commands.overrides import resumption, rewrite
+from trainer.commands.saved import given_overrides, log_to, read_configuration, save_configuration
 from trainer.errors import RunError
+from trainer.sweep import Refused
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +41,15 @@ def main() -> None:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     config.register()
-    failures: list[Exception] = []
-    application = hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
     try:
-        application(lambda composed: _job(composed, failures))()
-        for failure in failures:
-            raise failure
+        folder, others = resumption(sys.argv[1:])
+        if folder is None:
+            _compose_and_train()
+        else:
+            _resume(folder, others)
+    except Refused as refused:
+        print(f"Error: {refused}", file=sys.stderr)
+        sys.exit(2)
     except Stopped as stopped:
         sys.exit(stopped.status)
     except KeyboardInterrupt:
@@ -59,13 +65,46 @@ def main() -> None:
         sys.exit(2 if isinstance(error, USER_ERRORS) else 1)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = wanted
+        _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    """Flush standard output, or leave it: Python would make a full disk an exit status of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _compose_and_train() -> None:
+    """Let Hydra compose one run, or the jobs of a multirun, and train them."""
+    failures: list[Exception] = []
+    application = hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
+    application(lambda composed: _job(composed, failures))()
+    for failure in failures:
+        raise failure
+
+
+def _resume(folder: Path, overrides: Sequence[str]) -> None:
+    """Go on with the run of a folder, its configuration changed by overrides."""
+    composed = read_configuration(folder, overrides)
+    log_to(folder)
+    given = [*given_overrides(folder), *overrides]
+    try:
+        _train(composed, folder, given, resume=True, typed=overrides)
+    except Exception as error:
+        trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error
+        log.error("%s", explain(error), exc_info=trace, extra={"shown": True})
+        raise
 
 
 def _job(composed: DictConfig, failures: list[Exception]) -> Any:
     """Train one job; note a single run's failure for `main` to tell, where Hydra would add lines."""
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        return _train(composed)
+        hydra_config = HydraConfig.get()
+        folder, given = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+        return _train(composed, folder, given)
     except Exception as error:
         trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error
         log.error("%s", explain(error), exc_info=trace, extra={"shown": not is_sweep})
@@ -75,22 +114,34 @@ def _job(composed: DictConfig, failures: list[Exception]) -> Any:
         return None
 
 
-def _train(composed: DictConfig) -> float | None:
+def _train(
+    composed: DictConfig,
+    folder: Path,
+    overrides: Sequence[str],
+    *,
+    resume: bool = False,
+    typed: Sequence[str] = (),
+) -> float | None:
     """Train what was composed; return the best value of the monitored metric, which sweepers look at."""
     device = config.device_settings(composed)
-    hydra_config = HydraConfig.get()
 
     from trainer import runtime
 
     machine = runtime.prepare(**device)
     # What follows imports Theano, which had to be made ready first.
     from trainer import run
-    from trainer.training import StopSignals
+    from trainer.training import Interrupted, StopSignals
 
-    settings = config.interpret(composed, list(hydra_config.overrides.task))
+    trusted = list(composed.allowed_targets) if resume else None
+    settings = config.interpret(composed, overrides, trusted, typed)
+    if resume:
+        save_configuration(folder, composed, overrides)
     with StopSignals() as signals:
-        summary = run.train(settings, Path(hydra_config.runtime.output_dir), machine, signals)
+        try:
+            summary = run.train(settings, folder, machine, signals, resume=resume)
+        except Interrupted as interrupted:
+            log.warning("stopped by %s before the first step", interrupted)
     if signals.received is not None:
         raise Stopped(signals.received)
-    best: float | None = summary["best"].get(composed.training.monitor)
+    best: float | None = summary.get("best", {}).get(composed.training.monitor)
     return best

@@ -7,19 +7,20 @@ a user's own function is checked as ours are. Ranges go by name: a `rho` means t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from trainer.components import Component, locate
+from trainer.components import Component
 from trainer.errors import UsageError, nearest
+from trainer.nodes import RULE, NodeReader
 from trainer.ranges import refuse_out_of_range
-from trainer.settings import Device, ScheduleSettings, Settings, Training
-from trainer.signatures import GIVEN_TO_MODELS, accepted, check_arguments
+from trainer.settings import Checkpoints, Device, FindLearningRate, Settings, Training
+from trainer.signatures import GIVEN_TO_MODELS, accepted
 
 
 @dataclass
@@ -31,20 +32,31 @@ class Config:
     objective: Any = MISSING
     optimizer: Any = MISSING
     schedule: Any = MISSING
-    wrapper: Any = None
+    gradient: Any = None
     clipping: Any = None
+    wrapper: Any = None
     constraint: Any = None
+    averaging: Any = None
     callbacks: Any = None
     logger: Any = None
     training: Training = field(default_factory=Training)
     device: Device = field(default_factory=Device)
+    task: str = "train"
+    find_learning_rate: FindLearningRate = field(default_factory=FindLearningRate)
+    resume: Optional[str] = None  # noqa: UP045 (OmegaConf reads this form alone)
+    allowed_targets: list[str] = field(default_factory=list)
 
 
-MODES = ("min", "max")
-FEEDING = ("auto", "arrays", "resident")
+CHOICES = {
+    "training.mode": ("min", "max"),
+    "training.feeding": ("auto", "arrays", "resident"),
+    "training.non_finite": ("raise", "skip", "rollback"),
+    "task": ("train", "find_learning_rate"),
+}
 ABOUT_DATA = ("normalization", "target_normalization", "augmentation")
 AUGMENTED = ("inputs", "generator")
 ABOUT_WEIGHTS = ("weights", "weights_match")
+ABOUT_PARAMETERS = ("groups", "weight_decay_match")
 
 
 def register() -> None:
@@ -68,15 +80,21 @@ def device_settings(config: DictConfig) -> dict[str, Any]:
     """
     plain = _plain(config)
     refuse_out_of_range(plain)
-    for key, allowed in (("mode", MODES), ("feeding", FEEDING)):
-        value = plain["training"][key]
+    for key, allowed in CHOICES.items():
+        group, _, name = key.rpartition(".")
+        value = plain[group][name] if group else plain[name]
         if value not in allowed:
-            raise UsageError(f"training.{key}={value} is not known: {nearest(value, allowed)}")
+            raise UsageError(f"{key}={value} is not known: {nearest(value, allowed)}")
     device: dict[str, Any] = plain["device"]
     return device
 
 
-def interpret(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
+def interpret(
+    config: DictConfig,
+    overrides: Sequence[str] = (),
+    trusted: Sequence[str] | None = None,
+    typed: Sequence[str] = (),
+) -> Settings:
     """Turn a composed configuration into settings; Theano must be ready, since targets are imported.
 
     Parameters
@@ -86,6 +104,9 @@ def interpret(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
     overrides : sequence of str
         What the person gave on the command line. A key that only stands in a file is left aside where another
         `_target_` was given that does not take it; a key that the person gave is not.
+    trusted, typed : sequences of str
+        For a configuration that comes from a run's folder: the packages whose functions it may name, and the
+        overrides that were typed now (`trainer.nodes.NodeReader`).
 
     Raises
     ------
@@ -94,26 +115,57 @@ def interpret(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
         has the wrong type.
     """
     plain = _plain(config)
-    reader = _Reader(overrides)
-    about_data = {key: plain["data"].pop(key) for key in ABOUT_DATA if key in plain["data"]}
-    about_weights = {key: plain["model"].pop(key) for key in ABOUT_WEIGHTS if key in plain["model"]}
+    reader = NodeReader(overrides, folder(), trusted, typed)
+    about_data = _taken(plain["data"], ABOUT_DATA)
+    about_weights = _taken(plain["model"], ABOUT_WEIGHTS)
+    about_parameters = _taken(plain["optimizer"], ABOUT_PARAMETERS)
     augmentation = reader.named(about_data.pop("augmentation", None), "data.augmentation", AUGMENTED)
+    training = dict(plain["training"])
+    checkpoints = Checkpoints(**training.pop("checkpoints"))
+    rule, weight_decay = _rule(reader, plain)
     return Settings(
         data=reader.required(plain, "data"),
         model=reader.required(plain, "model", named=GIVEN_TO_MODELS),
         objective=reader.required(plain, "objective"),
-        rule=reader.required(plain, "optimizer", ("loss_or_grads", "params")),
-        clipping=reader.optional(plain, "clipping", ("gradients",)),
-        wrapper=reader.optional(plain, "wrapper", ("updates", "params")),
-        constraint=reader.optional(plain, "constraint", ("updates", "params")),
+        rule=rule,
+        gradient=reader.chain(plain, "gradient", ("gradients",), also="params"),
+        clipping=reader.chain(plain, "clipping", ("gradients",), also="params"),
+        wrapper=reader.chain(plain, "wrapper", ("updates", "params")),
+        constraint=reader.chain(plain, "constraint", ("updates", "params")),
+        averaging=reader.optional(plain, "averaging", ("updates", "variables", "clock")),
+        groups=reader.groups(about_parameters.pop("groups", [])),
+        weight_decay=weight_decay,
         schedules=dict(reader.schedules(plain["schedule"] or {}, "schedule")),
         callbacks=dict(reader.named(plain["callbacks"], "callbacks")),
         loggers=dict(reader.named(plain["logger"], "logger")),
-        training=Training(**plain["training"]),
+        training=Training(**training, checkpoints=checkpoints),
         augmentation=[component for _, component in augmentation],
+        overrides=list(overrides),
+        task=plain["task"],
+        find_learning_rate=FindLearningRate(**plain["find_learning_rate"]),
         **about_data,
         **about_weights,
+        **about_parameters,
     )
+
+
+def _taken(node: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Take what is common to a group's choices out of a node."""
+    return {key: node.pop(key) for key in keys if key in node}
+
+
+def _rule(reader: NodeReader, plain: dict[str, Any]) -> tuple[Component, float | None]:
+    """Return the update rule, and the weight decay around it where it takes none itself."""
+    node = plain["optimizer"]
+    decay = node.pop("weight_decay", None)
+    if "optimizer._target_" in reader.given and "optimizer.weight_decay" not in reader.given:
+        decay = None
+    if decay is not None:
+        target = node.get("_target_")
+        function = reader.function(target, "optimizer._target_") if isinstance(target, str) else None
+        if function is not None and "weight_decay" in (accepted(function, len(RULE)) or ()):
+            node["weight_decay"], decay = decay, None
+    return reader.required(plain, "optimizer", RULE), decay
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -123,71 +175,3 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return plain  # type: ignore[return-value]
-
-
-class _Reader:
-    """Makes components of nodes, knowing which keys the person gave."""
-
-    def __init__(self, overrides: Sequence[str]) -> None:
-        self.given = {override.split("=", 1)[0].lstrip("+") for override in overrides}
-
-    def required(
-        self, config: Mapping[str, Any], key: str, provided: Sequence[str] = (), named: Collection[str] = ()
-    ) -> Component:
-        component = self.optional(config, key, provided, named)
-        if component is None:
-            raise UsageError(f"{key} is empty: choose one by {key}=..., or a function by {key}._target_=...")
-        return component
-
-    def optional(
-        self, config: Mapping[str, Any], key: str, provided: Sequence[str] = (), named: Collection[str] = ()
-    ) -> Component | None:
-        node = config.get(key)
-        if node is None or (isinstance(node, Mapping) and node.get("_target_") is None):
-            return None
-        return self.component(node, key, provided, named)
-
-    def named(
-        self, nodes: Mapping[str, Any] | None, key: str, provided: Sequence[str] = ()
-    ) -> Iterator[tuple[str, Component]]:
-        """Yield the components of a group of named nodes, leaving out those that were set to null."""
-        for name, node in (nodes or {}).items():
-            if node is not None:
-                yield name, self.component(node, f"{key}.{name}", provided)
-
-    def schedules(self, node: Mapping[str, Any], key: str) -> Iterator[tuple[str, ScheduleSettings]]:
-        """Yield the schedules below a node by the name of what they schedule, `wrapper.momentum` for one."""
-        if "_target_" in node:
-            raise UsageError(
-                f"{key}._target_ schedules nothing: begin the schedule's file with the line "
-                "'# @package schedule.learning_rate', or choose it by schedule@schedule.NAME=..."
-            )
-        for name, below in node.items():
-            where = f"{key}.{name}"
-            if not isinstance(below, Mapping):
-                raise UsageError(f"{where}={below} is no schedule: choose one by schedule@{where}=...")
-            if "_target_" not in below:
-                yield from self.schedules(below, where)
-                continue
-            arguments = dict(below)
-            unit = arguments.pop("unit", "run")
-            component = self.component(arguments, where, ("initial",))
-            yield where.removeprefix("schedule."), ScheduleSettings(component, unit)
-
-    def component(
-        self, node: Any, key: str, provided: Sequence[str] = (), named: Collection[str] = ()
-    ) -> Component:
-        if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-            raise UsageError(f"{key}={node} names no function: give one by {key}._target_=module.function")
-        target: str = node["_target_"]
-        function = locate(target, f"{key}._target_")
-        arguments = {name: value for name, value in node.items() if name != "_target_"}
-        allowed = accepted(function, len(provided), named)
-        if allowed is not None and f"{key}._target_" in self.given:
-            arguments = {
-                name: value
-                for name, value in arguments.items()
-                if name in allowed or f"{key}.{name}" in self.given
-            }
-        check_arguments(function, arguments, key, provided=len(provided), named=named, called=target)
-        return Component(function, arguments, key)

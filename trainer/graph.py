@@ -12,11 +12,22 @@ import theano
 from numpy.typing import NDArray
 
 from trainer import runtime
+from trainer.kernels.copying import gate
+from trainer.kernels.finite import check_finite
 from trainer.models import Network
 from trainer.objectives import Metric, Objective
-from trainer.optimizer import Optimizer, build_optimizer
+from trainer.optimizer import Optimizer, build_optimizer, trained
+from trainer.scheduling import bind_schedules
 from trainer.settings import Settings
-from trainer.training import Evaluation, Resident, TrainingStep, compile_evaluation, compile_training_step
+from trainer.training import (
+    Accumulation,
+    Evaluation,
+    Resident,
+    TrainingStep,
+    accumulate,
+    compile_evaluation,
+    compile_training_step,
+)
 
 
 @dataclass(frozen=True)
@@ -28,24 +39,30 @@ class Graph:
     inputs, targets : symbolic variables
         Of a batch.
     loss : symbolic scalar
-        The mean loss of a batch in training, without the layers' penalties.
-    updates : mapping
-        Each shared variable to its value after a step.
+        The mean loss of an update's examples, without the layers' penalties.
+    norm : symbolic scalar
+        The total norm of the gradients, which is known only where loss and gradients are finite.
+    optimizer : Optimizer
+        The updates of parameters and states, and the hyperparameters.
+    network_updates : mapping
+        What each batch changes besides: running statistics, random streams, carried states.
     metrics : mapping
         The loss and the metrics of evaluations, by name.
     carried : mapping
         Each carried state to its value after a batch of an evaluation.
-    optimizer : Optimizer
-        The updates' hyperparameters and state.
+    accumulation : Accumulation, optional
+        The sums over the batches of an update, where there are several.
     """
 
     inputs: Any
     targets: Any
     loss: Any
-    updates: Mapping[Any, Any]
+    norm: Any
+    optimizer: Optimizer
+    network_updates: Mapping[Any, Any]
     metrics: Mapping[str, Metric]
     carried: Mapping[Any, Any]
-    optimizer: Optimizer
+    accumulation: Accumulation | None = None
 
 
 @dataclass(frozen=True)
@@ -68,27 +85,49 @@ def build_graph(settings: Settings, network: Network, objective: Objective) -> G
     inputs, targets = network.input_variable(), objective.target_variable()
     wanted = inputs if objective.reconstructs else targets
     loss = objective.training_losses(network.output(inputs, training=True), wanted).mean()
+    network_updates = network.updates(training=True)
+    parameters = trained(network.parameters, settings.groups)
+    found: dict[str, Any] = {"loss": loss}
+
+    def accumulated_and_checked(gradients: list[Any]) -> list[Any]:
+        if settings.training.accumulation > 1:
+            sums = accumulate(loss, gradients, parameters, inputs.shape[0])
+            found.update(loss=sums.loss, accumulation=sums)
+            gradients = sums.gradients
+        names = [parameter.name for parameter in parameters]
+        gradients, found["norm"] = check_finite(found["loss"], gradients, names)
+        return gradients
+
     optimizer = build_optimizer(
         loss if network.penalty is None else loss + network.penalty,
         network.parameters,
         rule=settings.rule,
+        gradient=settings.gradient,
         clipping=settings.clipping,
         wrapper=settings.wrapper,
         constraint=settings.constraint,
+        averaging=settings.averaging,
+        groups=settings.groups,
+        weight_decay=settings.weight_decay,
+        weight_decay_match=settings.weight_decay_match,
+        buffers={buffer: network_updates.get(buffer, buffer) for buffer in network.buffers},
+        between=accumulated_and_checked,
     )
-    hyperparameters = optimizer.hyperparameters
-    configured = hyperparameters.values()
-    for name, schedule in settings.schedules.items():
-        hyperparameters.schedule(name, schedule.component(configured.get(name, 0.0)), schedule.unit)
+    of_groups = {
+        f"groups.{group.name}.{name}": schedule
+        for group in settings.groups
+        for name, schedule in group.schedules.items()
+    }
+    bind_schedules(optimizer.hyperparameters, {**settings.schedules, **of_groups})
     metrics, carried = evaluated(network, objective, inputs, targets)
     return Graph(
         inputs=inputs,
         targets=targets,
-        loss=loss,
-        updates={**optimizer.updates, **network.updates(training=True)},
+        optimizer=optimizer,
+        network_updates=network_updates,
         metrics=metrics,
         carried=carried,
-        optimizer=optimizer,
+        **found,
     )
 
 
@@ -108,18 +147,31 @@ def compile_network_evaluation(network: Network, objective: Objective) -> Evalua
     return compile_evaluation(inputs, targets, *evaluated(network, objective, inputs, targets))
 
 
-def compile_graph(graph: Graph, resident: Resident | None = None) -> Compiled:
+def compile_graph(
+    graph: Graph, resident: Resident | None = None, before_writing: Callable[[], object] | None = None
+) -> Compiled:
     """Compile the training step and the evaluation, and verify that their matrix products call the BLAS.
 
-    Where the training part is resident, the step is called with the places of its examples.
+    Parameters
+    ----------
+    graph : Graph
+        The expressions.
+    resident : Resident, optional
+        Where the training part is resident: the step is called with the places of its examples.
+    before_writing : callable, optional
+        Called in each step after the gradients are known and before anything is written.
     """
     started = time.monotonic()
+    norm = graph.norm if before_writing is None else gate(graph.norm, before_writing)
+    updates = {**graph.optimizer.updates, **graph.network_updates}
+    options: dict[str, Any] = {"accumulation": graph.accumulation, "buffers": graph.network_updates}
     if resident is None:
-        step = compile_training_step(graph.inputs, graph.targets, graph.loss, graph.updates)
+        step = compile_training_step(graph.inputs, graph.targets, graph.loss, norm, updates, **options)
     else:
-        step = resident.compile_step(graph.loss, graph.updates)
+        step = resident.compile_step(graph.loss, norm, updates, **options)
     evaluation = compile_evaluation(graph.inputs, graph.targets, graph.metrics, graph.carried)
-    runtime.verify(step)
+    for function in step.functions:
+        runtime.verify(function)
     return Compiled(step, evaluation, time.monotonic() - started)
 
 

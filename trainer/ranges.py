@@ -38,6 +38,7 @@ COUNT = Interval(1)
 NOT_NEGATIVE = Interval(0)
 POSITIVE = Interval(0, low_open=True)
 FRACTION = Interval(0, 1, high_open=True)
+UNIT = Interval(0, 1, low_open=True)
 
 RANGES: Mapping[str, Interval] = {
     # update rules, wrappers, clipping, constraints
@@ -46,13 +47,55 @@ RANGES: Mapping[str, Interval] = {
     "rho": FRACTION,
     "beta1": FRACTION,
     "beta2": FRACTION,
+    "beta3": FRACTION,
+    "momentum_decay": NOT_NEGATIVE,
+    "increase": Interval(1),
+    "decrease": Interval(0, 1, low_open=True, high_open=True),
+    "min_factor": POSITIVE,
+    "max_factor": POSITIVE,
+    "backtracking": Interval(0, 1),
     "epsilon": POSITIVE,
     "max_norm": POSITIVE,
+    "max_ratio": POSITIVE,
+    "k": COUNT,
+    "alpha": UNIT,
+    "eta": NOT_NEGATIVE,
+    "gamma": NOT_NEGATIVE,
+    "radius": NOT_NEGATIVE,
+    "decay": FRACTION,
+    "start": FRACTION,
+    "weight_decay": NOT_NEGATIVE,
+    "adamw_learning_rate": NOT_NEGATIVE,
+    "iterations": COUNT,
+    "trust_coefficient": POSITIVE,
+    "warmup_steps": NOT_NEGATIVE,
+    "decay_exponent": POSITIVE,
+    "min_rms": POSITIVE,
+    "max_rms": POSITIVE,
+    "d0": POSITIVE,
     "max_value": POSITIVE,
     # schedules
     "duration": POSITIVE,
     "every": POSITIVE,
     "factor": POSITIVE,
+    "power": POSITIVE,
+    "decay_rate": NOT_NEGATIVE,
+    "timescale": POSITIVE,
+    "milestones": NOT_NEGATIVE,
+    "times": NOT_NEGATIVE,
+    "period": POSITIVE,
+    "growth": COUNT,
+    "ratio": NOT_NEGATIVE,
+    "start_ratio": NOT_NEGATIVE,
+    "peak_ratio": NOT_NEGATIVE,
+    "final_ratio": NOT_NEGATIVE,
+    "up": POSITIVE,
+    "down": POSITIVE,
+    "rise": Interval(0, 1, low_open=True, high_open=True),
+    "threshold": NOT_NEGATIVE,
+    "cooldown": NOT_NEGATIVE,
+    "warmup": NOT_NEGATIVE,
+    "warmup_start": NOT_NEGATIVE,
     # networks
     "hidden": COUNT,
     "units": COUNT,
@@ -83,6 +126,18 @@ RANGES: Mapping[str, Interval] = {
     "validation_size": NOT_NEGATIVE,
     # training, callbacks, device
     "epochs": COUNT,
+    "accumulation": COUNT,
+    "non_finite_limit": COUNT,
+    "rollback_scale": UNIT,
+    "every_epochs": COUNT,
+    "every_steps": COUNT,
+    "every_minutes": POSITIVE,
+    "keep": COUNT,
+    "low": POSITIVE,
+    "high": POSITIVE,
+    "steps": COUNT,
+    "smoothing": FRACTION,
+    "stop_factor": POSITIVE,
     "batch_size": COUNT,
     "evaluation_batch_size": COUNT,
     "steps_per_epoch": COUNT,
@@ -92,15 +147,32 @@ RANGES: Mapping[str, Interval] = {
     "threads": COUNT,
 }
 
-NULLABLE = ("steps_per_epoch", "threads", "top_k", "stride")
+NULLABLE = (
+    "steps_per_epoch",
+    "threads",
+    "top_k",
+    "stride",
+    "weight_decay",
+    "every_epochs",
+    "every_steps",
+    "every_minutes",
+    "down",
+)
+# Values of a schedule that have the range of what it schedules.
+SCHEDULED = ("final", "minimum")
 # What stands for a number in a list of layers until the data is known.
 SYMBOLIC = ("outputs", "vocabulary")
+
+
+def range_of(name: str) -> Interval | None:
+    """Return the numbers that a name allows, or None where it says nothing; `NAME_scale` is a factor."""
+    return NOT_NEGATIVE if name.endswith("_scale") and name not in RANGES else RANGES.get(name)
 
 
 def refuse_out_of_range(node: Any, key: str = "", name: str = "") -> None:
     """Refuse the first number in a configuration that its name does not allow.
 
-    A schedule's `final` has the range of what it schedules.
+    A schedule's `final` or `minimum` has the range of what it schedules.
 
     Raises
     ------
@@ -109,18 +181,20 @@ def refuse_out_of_range(node: Any, key: str = "", name: str = "") -> None:
     """
     if isinstance(node, Mapping):
         for child, value in node.items():
-            scheduled = key.startswith("schedule.") and child == "final"
+            scheduled = key.startswith("schedule.") and child in SCHEDULED
             below = f"{key}.{child}" if key else str(child)
             refuse_out_of_range(value, below, name if scheduled else str(child))
     elif isinstance(node, list):
         for position, value in enumerate(node):
             refuse_out_of_range(value, f"{key}[{position}]", name)
-    elif name in RANGES:
+    elif isinstance(node, str) and ".schedule." in key:
+        return  # the name of a schedule, not a value of what it schedules
+    elif (allowed := range_of(name)) is not None:
         if (node is None and name in NULLABLE) or (node in SYMBOLIC and key.startswith("model.layers[")):
             return
         if node is None or isinstance(node, (str, bool)):
-            raise UsageError(f"{key}={'null' if node is None else node} is not a number: give {RANGES[name]}")
-        if node not in RANGES[name]:
-            raise UsageError(f"{key}={node} is out of range: give {RANGES[name]}")
+            raise UsageError(f"{key}={'null' if node is None else node} is not a number: give {allowed}")
+        if node not in allowed:
+            raise UsageError(f"{key}={node} is out of range: give {allowed}")
     elif isinstance(node, float) and node not in ANY:
         raise UsageError(f"{key}={node} is not finite: give {ANY}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from trainer.annotations import describe, fits
@@ -11,6 +11,16 @@ from trainer.errors import UsageError, nearest
 
 # What the program gives a model function that has an argument of the name.
 GIVEN_TO_MODELS = ("input_shape", "outputs", "vocabulary", "inputs", "training", "seed")
+
+
+def provided_count(function: Callable[..., Any], provided: Sequence[str], also: str | None = None) -> int:
+    """Return how many of its first arguments the program gives a function.
+
+    Those of `provided`, whatever the function calls them, and one more where it calls that `also`.
+    """
+    names = list(inspect.signature(function).parameters)
+    count = len(provided)
+    return count + 1 if also is not None and names[count : count + 1] == [also] else count
 
 
 def accepted(

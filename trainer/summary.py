@@ -5,14 +5,13 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from trainer import __version__
 from trainer.loggers.atomic import write_atomically
-from trainer.loggers.base import Progress
 from trainer.loggers.strict_json import to_json
 from trainer.models import Network
 from trainer.runtime import Runtime
@@ -23,13 +22,13 @@ VERSIONS = ("theano", "numpy", "hydra-core", "omegaconf")
 
 def summarize(
     outcome: Outcome,
-    progress: Progress,
     *,
     test: Mapping[str, Any],
     network: Network,
     machine: Runtime,
     compile_seconds: float,
     seed: int,
+    steering: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the contract's summary of a run.
 
@@ -48,9 +47,10 @@ def summarize(
         "device": machine.device,
         "compile_seconds": round(compile_seconds, 3),
         "train_seconds": round(outcome.seconds, 3),
-        "examples_per_second": round(progress.examples / outcome.seconds, 1) if outcome.seconds else None,
+        "examples_per_second": round(outcome.examples / outcome.seconds, 1) if outcome.seconds else None,
         "peak_memory_bytes": peak_memory_bytes(),
         "seed": seed,
+        "steering": list(steering),
         "versions": {
             "python": platform.python_version(),
             "theano-trainer": __version__,

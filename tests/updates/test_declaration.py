@@ -118,6 +118,8 @@ RULES = [
     "adam",
     "adamax",
     "amsgrad",
+    "schedule_free_sgd",
+    "schedule_free_adamw",
 ]
 
 
@@ -126,13 +128,99 @@ def test_a_definition_traced_with_scalars_is_a_program_of_scalar_operations(name
     definition = getattr(updates, name).definition
     inputs = [tensor.fscalar() for _ in ("parameter", "gradient", *definition.states)]
     scalars = {p.name: tensor.fscalar(p.name) for p in definition.hyperparameters}
-    if definition.counts_steps:
-        scalars["step"] = tensor.fscalar("step")
+    scalars.update({name: tensor.fscalar(name) for name in definition.shared})
     outputs = definition(*inputs, **scalars)
     operations = theano.gof.graph.io_toposort([*inputs, *scalars.values()], outputs)
     assert len(outputs) == 1 + len(definition.states)
     assert {type(node.op) for node in operations} == {tensor.Elemwise}
     assert {output.dtype for output in outputs} == {"float32"}
+
+
+@pytest.mark.parametrize("name", ["lars", "lamb"])
+def test_a_definition_with_a_norm_is_seen_not_to_be_elementwise(name: str) -> None:
+    definition = getattr(updates, name).definition
+    inputs = [tensor.fscalar() for _ in ("parameter", "gradient", *definition.states)]
+    scalars = {p.name: tensor.fscalar(p.name) for p in definition.hyperparameters}
+    scalars.update({name: tensor.fscalar(name) for name in definition.shared})
+    outputs = definition(*inputs, **scalars)
+    operations = theano.gof.graph.io_toposort([*inputs, *scalars.values()], outputs)
+    assert {type(node.op) for node in operations} - {tensor.Elemwise}
+
+
+def test_a_rule_may_start_its_states_anywhere_and_share_scalars() -> None:
+    @updates.update_rule(
+        shared={"total": lambda total, step, learning_rate: total + step * learning_rate},
+        starts={
+            "origin": lambda value: value,
+            "largest": lambda value: np.full((1, value.shape[1]), 2.0, dtype=value.dtype),
+            "seen": lambda value: np.array(3, dtype="int32"),
+        },
+        evaluated="origin",
+    )
+    def rule(
+        parameter: Any,
+        gradient: Any,
+        origin: Any,
+        largest: Any,
+        seen: Any,
+        *,
+        step: Any,
+        total: Any,
+        learning_rate: Any = 0.5,
+    ) -> Any:
+        largest = tensor.maximum(largest, gradient.max(axis=0, keepdims=True))
+        return parameter - total * gradient / largest, origin, largest, seen + 1
+
+    params = [theano.shared(np.ones((2, 2), dtype="float32"), name=name) for name in ("A", "B")]
+    given = np.array([[1.0, 4.0], [2.0, 8.0]], dtype="float32")
+    built = rule([given, 0 * given], params)
+    train = theano.function([], updates=built, mode=theano.Mode(linker="py", optimizer="fast_compile"))
+    train()
+    train()
+    # The steps are 0.5 * 1 and 0.5 * (1 + 2); their sum is 2 times the gradient over (2, 8).
+    state = {variable.name: variable.get_value().tolist() for variable in built}
+    assert state == {
+        "A": [[0.0, 0.0], [-1.0, -1.0]],
+        "A.origin": [[1.0, 1.0], [1.0, 1.0]],
+        "A.largest": [[2.0, 8.0]],
+        "A.seen": 5,
+        "B": [[1.0, 1.0], [1.0, 1.0]],
+        "B.origin": [[1.0, 1.0], [1.0, 1.0]],
+        "B.largest": [[2.0, 2.0]],
+        "B.seen": 5,
+        "step": 2.0,
+        "total": 1.5,
+    }
+    types = {variable.name: variable.dtype for variable in built}
+    assert (types["A.seen"], types["A.origin"], types["total"]) == ("int32", "float32", "float64")
+    evaluated = built.evaluated  # type: ignore[attr-defined]
+    assert {p.name: state.name for p, state in evaluated.items()} == {"A": "A.origin", "B": "B.origin"}
+    assert built.copy().evaluated == evaluated  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"starts": {"men": np.array}}, "no state men"),
+        ({"evaluated": "rate"}, "no state rate"),
+        ({"shared": {"mean": abs}}, "no keyword-only argument mean"),
+    ],
+)
+def test_a_declaration_that_names_what_is_not_there_is_refused(options: dict[str, Any], message: str) -> None:
+    def rule(parameter: Any, gradient: Any, mean: Any, *, rate: Any = 0.1) -> Any:
+        return parameter, mean
+
+    with pytest.raises(TypeError, match=message):
+        updates.update_rule(**options)(rule)
+
+
+def test_a_rule_that_changes_a_states_dimensions_is_told() -> None:
+    @updates.update_rule
+    def rule(parameter: Any, gradient: Any, mean: Any) -> Any:
+        return parameter, mean.sum()
+
+    with pytest.raises(ValueError, match=r"dense_1\.W\.mean has 0 dimensions, it has 2"):
+        rule(LOSS, [W])
 
 
 def test_the_package_works_alone_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

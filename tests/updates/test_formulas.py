@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
-import theano
-from theano import tensor
 
+from tests.updates.following import State, Step, worst_errors
 from trainer import updates
-
-State = defaultdict[str, Any]
-Step = Callable[[Any, Any, State, int, float], Any]
 
 
 def sgd(p: Any, g: Any, s: State, t: int, lr: float) -> Any:
@@ -100,12 +95,6 @@ RULES: dict[str, Step] = {
 }
 
 
-STEPS = 200
-SHAPES: dict[str, tuple[int, ...]] = {"vector": (7,), "matrix": (3, 4), "4-D": (2, 1, 3, 2), "scalar": ()}
-# The Python linker runs NumPy for each operation: the mathematics without a C compiler's minutes.
-UNCOMPILED = theano.Mode(linker="py", optimizer="fast_compile")
-
-
 def build(name: str, gradients: list[Any], params: list[Any], learning_rate: Any) -> OrderedDict[Any, Any]:
     if name == "apply_momentum":
         wrapped = updates.rmsprop(gradients, params, learning_rate)
@@ -116,64 +105,16 @@ def build(name: str, gradients: list[Any], params: list[Any], learning_rate: Any
     return getattr(updates, name)(gradients, params, learning_rate)  # type: ignore[no-any-return]
 
 
-def learning_rate_at(step: int) -> float:
-    return float(0.02 * (1.5 + np.cos(0.07 * step)))
-
-
-def errors(dtype: str, shapes: dict[str, tuple[int, ...]], mode: Any) -> dict[str, float]:
-    """Follow every rule on random problems of every shape, beside its reference.
-
-    The gradient is ``c * tanh(p) + noise``: it depends on the parameter, so that errors feed back, and it
-    differs at every step. The error is, of the worst shape, the largest absolute difference of any element
-    at any step, divided by the largest absolute element of the reference at any step.
-    """
-    random = np.random.default_rng(7)
-    learning_rate = theano.shared(np.array(0.0, dtype=dtype))
-    starts = {shape: random.normal(size=shapes[shape]) for shape in shapes}
-    curvatures = {shape: random.uniform(0.2, 2.0, size=shapes[shape]) for shape in shapes}
-    noises = {shape: tensor.TensorType(dtype, [False] * len(shapes[shape]))() for shape in shapes}
-    params: dict[tuple[str, str], Any] = {}
-    all_updates: OrderedDict[Any, Any] = OrderedDict()
-    for name in RULES:
-        rule_params = {shape: theano.shared(starts[shape].astype(dtype), name=shape) for shape in shapes}
-        gradients = [
-            curvatures[shape].astype(dtype) * tensor.tanh(rule_params[shape]) + noises[shape]
-            for shape in shapes
-        ]
-        all_updates.update(build(name, gradients, list(rule_params.values()), learning_rate))
-        params.update({(name, shape): rule_params[shape] for shape in shapes})
-    train = theano.function(list(noises.values()), updates=all_updates, mode=mode)
-
-    expected = {(name, shape): starts[shape].astype(dtype).astype("float64") for name, shape in params}
-    states: dict[tuple[str, str], State] = defaultdict(lambda: defaultdict(float))
-    differences = dict.fromkeys(params, 0.0)
-    sizes = dict.fromkeys(params, 0.0)
-    for step in range(STEPS):
-        learning_rate.set_value(np.array(learning_rate_at(step), dtype=dtype))
-        noise = {shape: random.normal(size=shapes[shape]).astype(dtype) for shape in shapes}
-        train(*noise.values())
-        for (name, shape), parameter in params.items():
-            key = (name, shape)
-            curvature = curvatures[shape].astype(dtype).astype("float64")
-            gradient = curvature * np.tanh(expected[key]) + noise[shape]
-            rule = RULES[name]
-            rate = learning_rate_at(step)
-            expected[key] = rule(expected[key], gradient, states[key], step + 1, rate)
-            differences[key] = max(differences[key], np.abs(parameter.get_value() - expected[key]).max())
-            sizes[key] = max(sizes[key], np.abs(expected[key]).max())
-    return {name: max(differences[name, s] / sizes[name, s] for s in shapes) for name in RULES}
-
-
 def test_rules_and_wrappers_follow_their_formulas_in_float64() -> None:
-    worst = errors("float64", SHAPES, UNCOMPILED)
+    worst = worst_errors(RULES, build, "float64")
     assert {name: error for name, error in worst.items() if not error < 1e-10} == {}
 
 
 def test_rules_and_wrappers_follow_their_formulas_in_float32() -> None:
-    worst = errors("float32", SHAPES, UNCOMPILED)
+    worst = worst_errors(RULES, build, "float32")
     assert {name: error for name, error in worst.items() if not error < 1e-4} == {}
 
 
 def test_rules_and_wrappers_follow_their_formulas_compiled() -> None:
-    worst = errors("float32", {"matrix": (3, 4)}, None)
+    worst = worst_errors(RULES, build, "float32", {"matrix": (3, 4)}, None)
     assert {name: error for name, error in worst.items() if not error < 1e-4} == {}

@@ -12,6 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from trainer.commands.faults import explain_fault
 from trainer.errors import RunError, UsageError, nearest
 
 USER_ERRORS = (UsageError, HydraException, OmegaConfBaseException)
@@ -34,6 +35,11 @@ def reported(command: Callable[[], None]) -> int:
 
 def explain(error: Exception) -> str:
     """Say in one sentence what an error means for the person who meets it."""
+    if isinstance(error, (UsageError, RunError)):
+        return " ".join(str(error).split())
+    fault = explain_fault(error)
+    if fault is not None:
+        return fault
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name} is not known: {nearest(name, error.options)}"
@@ -47,10 +53,12 @@ def explain(error: Exception) -> str:
     ambiguous = re.search(r"Ambiguous value for argument '(.*)'", str(error))
     if ambiguous:
         return f"{ambiguous.group(1)} has several values: add --multirun to sweep over them, or write [a,b]"
+    if isinstance(error, UsageError):
+        return " ".join(str(error).split())
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _explain_key(cause, error)
-    if isinstance(error, (*USER_ERRORS, RunError)):
+    if isinstance(error, USER_ERRORS):
         return " ".join(str(error).split())
     return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
 

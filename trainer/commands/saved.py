@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging.config
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from trainer import config, runtime
 from trainer.commands.overrides import rewrite
 from trainer.data.facts import Facts
 from trainer.errors import UsageError, nearest
+from trainer.loggers.atomic import write_atomically
 from trainer.runtime import Runtime
 from trainer.settings import Settings
 
 if TYPE_CHECKING:
     from trainer.models import Network
 
-WEIGHTS = ("best", "last")
+WEIGHTS = ("best", "last", "best_averaged", "last_averaged")
+_LARGEST_YAML = 2**22
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,15 @@ class SavedRun:
         UsageError
             Where the folder is none of a run, or an override does not fit.
         """
-        path = folder / ".hydra" / "config.yaml"
-        if not path.is_file():
-            raise UsageError(f"{folder} is not the folder of a run: it has no .hydra/config.yaml")
-        composed = OmegaConf.load(path)
-        assert isinstance(composed, DictConfig)
-        config.register()
-        for override in OverridesParser.create().parse_overrides([rewrite(item) for item in overrides]):
-            _apply(composed, override)
+        composed = read_configuration(folder, overrides)
         machine = runtime.prepare(**config.device_settings(composed))
-        given = [*_given(folder), *overrides]
-        return cls(folder, config.interpret(composed, given), machine)
+        settings = config.interpret(
+            composed,
+            [*given_overrides(folder), *overrides],
+            trusted=list(composed.allowed_targets),
+            typed=overrides,
+        )
+        return cls(folder, settings, machine)
 
     def network(self, weights: str = "best") -> Network:
         """Build the network for the data that the run was trained on, with its best or its last weights.
@@ -86,9 +89,72 @@ class SavedRun:
         return network
 
 
-def _given(folder: Path) -> list[str]:
+def read_configuration(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """Read the configuration of a run from its folder, and change it by overrides.
+
+    Which functions it may name is not for the folder to say: `allowed_targets` holds what the overrides give.
+
+    Raises
+    ------
+    UsageError
+        Where the folder is none of a run, its configuration is damaged, or an override does not fit.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{folder} is not the folder of a run: it has no .hydra/config.yaml")
+    saved = _read_yaml(path)
+    if not isinstance(saved, DictConfig):
+        raise UsageError(f"{path} is damaged: it holds no mapping")
+    config.register()
+    try:
+        composed = OmegaConf.merge(OmegaConf.structured(config.Config), saved)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{path} is damaged or of another version: {str(error).splitlines()[0]}") from error
+    assert isinstance(composed, DictConfig)
+    composed.allowed_targets = []
+    for override in OverridesParser.create().parse_overrides([rewrite(item) for item in overrides]):
+        _apply(composed, override)
+    return composed
+
+
+def given_overrides(folder: Path) -> list[str]:
+    """Return the overrides that a run was started with, and those of its resumptions."""
     path = folder / ".hydra" / "overrides.yaml"
-    return [str(item) for item in OmegaConf.load(path)] if path.is_file() else []
+    if not path.is_file():
+        return []
+    saved = _read_yaml(path)
+    if not isinstance(saved, ListConfig):
+        raise UsageError(f"{path} is damaged: it holds no list")
+    return [str(item) for item in saved]
+
+
+def save_configuration(folder: Path, composed: DictConfig, overrides: Sequence[str]) -> None:
+    """Keep the configuration that a resumed run has now."""
+    write_atomically(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(composed).encode())
+    listed = OmegaConf.to_yaml(OmegaConf.create(list(overrides)))
+    write_atomically(folder / ".hydra" / "overrides.yaml", listed.encode())
+
+
+def log_to(folder: Path) -> None:
+    """Send log records where a run's own go: to the screen, and to the end of its train.log."""
+    file = config.folder() / "hydra" / "job_logging" / "trainer.yaml"
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings["handlers"]["file"]["filename"] = str(folder / "train.log")
+    logging.config.dictConfig(settings)
+
+
+def _read_yaml(path: Path) -> Any:
+    """Read a YAML file as Hydra writes them: without aliases, which can make much of little."""
+    if path.stat().st_size > _LARGEST_YAML:
+        raise UsageError(f"{path} is damaged: it is larger than any configuration")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise UsageError(f"{path} is damaged: it has YAML aliases, which no run writes")
+        return OmegaConf.create(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{path} is damaged: {reason}") from error
 
 
 def _apply(composed: DictConfig, override: Override) -> None:

@@ -77,9 +77,10 @@ class Plan:
 class Logger:
     """A destination of a run's numbers; override what it needs.
 
-    The loop calls `start` once, `record` at each record, `finish` where the run has a summary, and always
-    `close`, also after an error and where `start` was never reached. It never calls a logger at a step: what
-    wants to follow the steps reads `Plan.progress` from a thread of its own.
+    The loop calls `start` once, `record` at each record, `rewind` where the run goes back to a checkpoint,
+    `finish` where the run has a summary, and always `close`, also after an error and where `start` was never
+    reached. It never calls a logger at a step: what wants to follow the steps reads `Plan.progress` from a
+    thread of its own.
     """
 
     def start(self, plan: Plan) -> None:
@@ -87,6 +88,9 @@ class Logger:
 
     def record(self, record: Mapping[str, float | int]) -> None:
         """Take one record: `epoch`, `step`, `seconds`, `train/loss`, `hyperparameter/learning_rate`, ..."""
+
+    def rewind(self, step: int) -> None:
+        """Forget the records of later steps: the run went back to that one and takes them again."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Take the run's summary, the content of `summary.json`."""

@@ -67,10 +67,15 @@ class Curves(Logger):
         self._plan = plan
         earlier = plan.folder / "metrics.jsonl"
         self.records = [*read_records(earlier)] if plan.progress.step and earlier.exists() else []
+        self.rewind(plan.progress.step)
 
     def record(self, record: Mapping[str, float | int]) -> None:
         """Keep a record for the end."""
         self.records.append(dict(record))
+
+    def rewind(self, step: int) -> None:
+        """Forget the records of later steps."""
+        self.records = [record for record in self.records if (record.get("step") or 0) <= step]
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Draw what was recorded; a disk that is full costs the picture and a warning, not the run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,18 @@ class JsonLines(Logger):
 
     The lines are strict JSON in UTF-8: keys in the record's order, floats with all their digits (equal runs
     give equal text, `seconds` aside), null for NaN and the infinities. The file begins anew, except in a
-    resumed run (`progress.step` above 0), which appends.
+    resumed run (`progress.step` above 0), which goes on after the records of the steps that it has: those of
+    later steps, which are taken again, are cut off first, so that each step stands there once.
 
     Where a line cannot be written (a full disk), the run goes on: one warning, and the line waits in memory
-    until there is room again.
+    until there is room again. A file that was deleted is written anew, with all its records.
     """
 
     def __init__(self) -> None:
+        self._path = Path()
         self._file: io.FileIO | None = None
-        self._waiting = b""
+        self._content = bytearray()
+        self._written = 0
         self._warned = False
 
     def start(self, plan: Plan) -> None:
@@ -40,26 +44,41 @@ class JsonLines(Logger):
         RunError
             The run's folder cannot be written.
         """
-        path = plan.folder / "metrics.jsonl"
+        self._path = plan.folder / "metrics.jsonl"
         try:
             # Unbuffered: a line that write() has taken is with the system, and survives the process.
-            self._file = io.FileIO(path, "a" if plan.progress.step else "w")
+            self._file = io.FileIO(self._path, "a")
+            if plan.progress.step:
+                self._content += self._path.read_bytes()
+                self._written = len(self._content)
+            self.rewind(plan.progress.step)
+            os.truncate(self._path, self._written)
         except OSError as error:
             cure = "make the folder writable, or choose another with hydra.run.dir"
-            raise RunError(f"{path} cannot be written ({error.strerror}): {cure}") from error
+            raise RunError(f"{self._path} cannot be written ({error.strerror}): {cure}") from error
 
     def record(self, record: Mapping[str, float | int]) -> None:
         """Write one line, after those that still wait."""
-        self._waiting += to_json(record).encode() + b"\n"
+        self._content += to_json(record).encode() + b"\n"
         self._write()
+
+    def rewind(self, step: int) -> None:
+        """Cut off the records of later steps, those that wait too."""
+        if self._file is None:
+            return
+        del self._content[_length_until(bytes(self._content), step, self._path) :]
+        if self._written > len(self._content):
+            self._written = len(self._content)
+            os.truncate(self._file.fileno(), self._written)
 
     def close(self) -> None:
         """Write what still waits, say what is lost, close the file."""
         if self._file is None:
             return
         self._write()
-        if self._waiting:
-            log.warning("metrics.jsonl lacks its last %d records", self._waiting.count(b"\n"))
+        if self._written < len(self._content):
+            lost = self._content.count(b"\n", self._written)
+            log.warning("metrics.jsonl lacks its last %d records", lost)
         self._file.close()
         self._file = None
 
@@ -67,9 +86,13 @@ class JsonLines(Logger):
         if self._file is None:
             return
         try:
-            while self._waiting:
+            if not os.fstat(self._file.fileno()).st_nlink:
+                deleted, self._file = self._file, io.FileIO(self._path, "a")
+                deleted.close()
+                self._written = 0
+            while self._written < len(self._content):
                 # A full disk may take a part of a line: the rest follows it when there is room.
-                self._waiting = self._waiting[self._file.write(self._waiting) :]
+                self._written += self._file.write(self._content[self._written :])
         except OSError as error:
             if not self._warned:
                 log.warning("metrics.jsonl cannot be written (%s); its lines wait in memory", error.strerror)
@@ -97,10 +120,21 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
+def _length_until(content: bytes, step: int, path: Path) -> int:
+    """Return how many bytes the whole lines have that stand before the first record of a later step."""
+    length = 0
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        of_step = _parse(line, f"{path}, line {number}").get("step")
+        if isinstance(of_step, (int, float)) and of_step > step:
+            break
+        length += len(line) + 1
+    return length
+
+
 def _parse(line: bytes, place: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{place} is damaged ({error}): restore the file or delete the line") from error
     if not isinstance(record, dict):
         raise UsageError(f"{place} is no JSON object: restore the file or delete the line")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from trainer.loggers.atomic import write_atomically
 from trainer.loggers.base import Logger, Plan
+
+log = logging.getLogger(__name__)
 
 
 class Pictures(Logger):
-    """Writes the objective's pictures, such as `confusion_matrix.png`, where there is a test part."""
+    """Writes the objective's pictures, such as `confusion_matrix.png`, where there is a test part.
+
+    A disk that is full costs the picture and a warning, not the run; so does a name that is none of a file in
+    the run's folder.
+    """
 
     def start(self, plan: Plan) -> None:
         """Note where the pictures go."""
@@ -19,4 +29,15 @@ class Pictures(Logger):
         """Draw and write the pictures."""
         if summary.get("test"):
             for name, figure in self._plan.pictures(summary["test"]).items():
-                figure.savefig(self._plan.folder / f"{name}.png")
+                self._write(name, figure)
+
+    def _write(self, name: str, figure: Any) -> None:
+        if not name.isprintable() or Path(f"{name}.png").name != f"{name}.png":
+            log.warning("the picture %s is not written: that is no name of a file", ascii(name))
+            return
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        try:
+            write_atomically(self._plan.folder / f"{name}.png", picture.getvalue())
+        except OSError as error:
+            log.warning("%s.png cannot be written (%s)", name, error.strerror or error)

@@ -11,6 +11,7 @@ from trainer.loggers.base import improves
 from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
 
 LEARNING_RATE = HYPERPARAMETER + "learning_rate"
+GRADIENT_NORM = "train/gradient_norm"  # in metrics.jsonl and in curves.png; the screen has no room for it
 GAP = "  "
 MARK = " *"
 NARROWEST_VALUE = 8
@@ -28,7 +29,7 @@ class Column:
         if self.key == LEARNING_RATE:
             return "learning", "rate"
         namespace, _, name = self.key.rpartition("/")
-        return namespace, spoken(name)
+        return namespace.rpartition("/")[2], spoken(name)
 
     @property
     def width(self) -> int:
@@ -120,7 +121,7 @@ class EpochTable:
 def _wanted(record: Mapping[str, float | None]) -> Iterable[str]:
     counter = "epoch" if "epoch" in record else "step"
     for key in record:
-        is_metric = not key.startswith(HYPERPARAMETER) and key not in CLOCKWORK
+        is_metric = not key.startswith(HYPERPARAMETER) and key not in (*CLOCKWORK, GRADIENT_NORM)
         if is_metric or key in (counter, "seconds", LEARNING_RATE):
             yield key
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Callable
 from functools import lru_cache
+from typing import IO, Any, TypeVar, cast
 
 from rich.console import Console
 from rich.text import Text
+
+Result = TypeVar("Result")
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +23,38 @@ def screen() -> Console:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")
-    return Console(highlight=False, markup=False, emoji=False)
+    return Console(file=cast(IO[str], _Output()), highlight=False, markup=False, emoji=False)
+
+
+class _Output:
+    """Standard output as it is at each moment, which may lie in a file on a full disk: a run is worth more.
+
+    What cannot be written waits in Python's own buffer until it can.
+    """
+
+    def write(self, text: str) -> int:
+        """Write text, or keep it waiting."""
+        return self._or_else(lambda out: out.write(text), len(text))
+
+    def flush(self) -> None:
+        """Hand on what waits, if that can be."""
+        self._or_else(lambda out: out.flush(), None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._now(), name)
+
+    def _now(self) -> Any:
+        # Rich puts a proxy in the place of sys.stdout while it draws bars, and writes past it itself.
+        return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+
+    def _or_else(self, act: Callable[[Any], Result], otherwise: Result) -> Result:
+        try:
+            return act(self._now())
+        except BrokenPipeError:
+            # The reader has gone: there is nobody to show anything to.
+            raise
+        except OSError:
+            return otherwise
 
 
 def shows_bars(console: Console) -> bool:

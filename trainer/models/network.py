@@ -106,6 +106,11 @@ class Network:
         return [state for masks in self._builder.masks for state in masks.states]
 
     @property
+    def carried_states(self) -> list[Any]:
+        """Return the shared variables that are carried from one training batch to the next."""
+        return [carried.training for carried in self._builder.carried]
+
+    @property
     def carries_states(self) -> bool:
         """Whether a layer carries a state from one batch to the next."""
         return bool(self._builder.carried)

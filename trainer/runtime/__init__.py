@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UsageError
-from trainer.runtime import devices, flags, modules, quiet, verification
+from trainer.runtime import damage, devices, flags, modules, quiet, verification, waiting
 from trainer.runtime.blas import Blas
 from trainer.runtime.choices import Choices
 from trainer.runtime.compiler import Compiler
@@ -110,10 +110,12 @@ def prepare(
             "Theano was imported before it was made ready: import it after trainer.runtime.prepare()"
         )
     cache = choices.find_cache(user)
+    damage.remove_damaged(cache)
     program = choices.find_compiler(user, cache)
     library = choices.find_blas(user, program, cache)
     library.set_threads(number)
     _chosen = choices
+    waiting.say_for_whom()
     complaint = _import_theano(
         user,
         {
@@ -124,6 +126,9 @@ def prepare(
             "blas.ldflags": library.ldflags,
             "gcc.cxxflags": " ".join([user.get("gcc.cxxflags") or "", *library.definitions]),
             "print_active_device": "False",
+            # Seconds between two looks at a cache that another process has locked, and until it is taken.
+            "compile.wait": user.get("compile.wait") or "1",
+            "compile.timeout": user.get("compile.timeout") or "120",
         },
     )
     device_name = devices.confirm(device, complaint)

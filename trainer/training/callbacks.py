@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from trainer.loggers.base import improves
 
@@ -25,6 +25,9 @@ class Control(Protocol):
     def stop(self, reason: str) -> None:
         """Stop at the end of this epoch, for a reason that the log then tells."""
 
+    def request_stop(self, reason: str) -> None:
+        """Stop after this step, for a reason that the log then tells."""
+
 
 class Callback:
     """A thing that acts on a run; override what it needs."""
@@ -37,6 +40,13 @@ class Callback:
 
     def on_train_end(self, loop: Control) -> None:
         """Act after the last step."""
+
+    def state(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps of this: what JSON can hold."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
 
 
 class EarlyStopping(Callback):
@@ -65,3 +75,11 @@ class EarlyStopping(Callback):
         self.waited += 1
         if self.waited >= self.patience:
             loop.stop(f"{loop.monitor} has not improved for {self.waited} epochs")
+
+    def state(self) -> dict[str, Any]:
+        """Give the best value and the epochs since then."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.best, self.waited = state["best"], state["waited"]

@@ -13,7 +13,7 @@ from theano import tensor
 from trainer.data import Part
 from trainer.data.rows import in_memory
 from trainer.errors import UsageError
-from trainer.training.steps import TrainingStep
+from trainer.training.steps import TrainingStep, compile_training_step
 
 # What a device is taken to have room for beside the network.
 _ROOM_BYTES = 2**30
@@ -38,18 +38,13 @@ class Resident:
     places: Any
     givens: Mapping[Any, Any]
 
-    def compile_step(self, loss: Any, updates: Mapping[Any, Any], mode: Any = None) -> TrainingStep:
-        """Compile one update, called with a batch's places twice, as its inputs and as its targets."""
-        function = theano.function(
-            [self.places, tensor.ivector("same places")],
-            loss,
-            updates=list(updates.items()),
-            givens=list(self.givens.items()),
-            mode=mode,
-            on_unused_input="ignore",
-        )
-        function.trust_input = True
-        return function  # type: ignore[no-any-return]
+    def compile_step(self, loss: Any, norm: Any, updates: Mapping[Any, Any], **options: Any) -> TrainingStep:
+        """Compile one update, called with a batch's places twice, as its inputs and as its targets.
+
+        The arguments are those of `trainer.training.compile_training_step`.
+        """
+        same = tensor.ivector("same places")
+        return compile_training_step(self.places, same, loss, norm, updates, givens=self.givens, **options)
 
 
 def make_resident(part: Part, inputs: Any, targets: Any) -> Resident:

@@ -1,28 +1,15 @@
-"""From a definition to the function that people call: the bookkeeping of all rules and wrappers."""
+"""From a definition to the function that people call: rules and wrappers, declared by a decorator."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, overload
 
-import numpy as np
-import theano
-
-from ._definition import STEP, Definition, Expression
-from ._parameters import (
-    Updates,
-    arithmetic_dtype,
-    as_scalar,
-    check_parameters,
-    fit,
-    get_gradients,
-    is_number,
-    name_of,
-    zeros_like,
-)
+from ._assembly import RuleUpdates, assemble, extend, is_structural
+from ._definition import Definition, Expression, Start
+from ._parameters import Updates, check_parameters, name_of
 
 
 class UpdateRule(Protocol):
@@ -53,7 +40,26 @@ class UpdateWrapper(Protocol):
         """Give a copy of `updates` in which those of `params` are changed."""
 
 
-def update_rule(function: Callable[..., Any]) -> UpdateRule:
+@overload
+def update_rule(function: Callable[..., Any]) -> UpdateRule: ...
+
+
+@overload
+def update_rule(
+    *,
+    shared: Mapping[str, Callable[..., Expression]] | None = None,
+    starts: Mapping[str, Start] | None = None,
+    evaluated: str | None = None,
+) -> Callable[[Callable[..., Any]], UpdateRule]: ...
+
+
+def update_rule(
+    function: Callable[..., Any] | None = None,
+    *,
+    shared: Mapping[str, Callable[..., Expression]] | None = None,
+    starts: Mapping[str, Start] | None = None,
+    evaluated: str | None = None,
+) -> UpdateRule | Callable[[Callable[..., Any]], UpdateRule]:
     """Make an update rule from its mathematics for one parameter.
 
     The decorated function states how one parameter and its states change; everything else (gradients,
@@ -69,7 +75,18 @@ def update_rule(function: Callable[..., Any]) -> UpdateRule:
         ``<parameter>.<state>``. Each keyword-only argument is a hyperparameter, given to the function as a
         scalar of the parameter's type; ``step`` among them is the number of the update, counted from 1;
         one annotated as ``int``, and any value that is no number, is given as it is. Returns the new
-        parameter, followed by the new states.
+        parameter, followed by the new states. It may reduce over its parameter, for a norm.
+    shared : mapping of str to callable, optional
+        Keyword-only arguments that are no hyperparameters but scalars which all parameters share, as
+        ``step`` is. Each is a float64 state of its name that starts at 0, with a function of its old value
+        that gives the new one, and that may take hyperparameters and ``step`` by their names.
+    starts : mapping of str to callable, optional
+        States with another first value: each with a function of the parameter's value, an array, that gives
+        it. Its shape and type may be others than the parameter's; an axis that it keeps with length 1 is
+        broadcast.
+    evaluated : str, optional
+        The state that must stand for the parameter wherever the network is evaluated or saved. The updates
+        then say so by their attribute ``evaluated``, a dictionary of parameters.
 
     Returns
     -------
@@ -95,17 +112,17 @@ def update_rule(function: Callable[..., Any]) -> UpdateRule:
     array([ 0.99, -1.99])
     """
 
+    def declare(function: Callable[..., Any]) -> UpdateRule:
+        definition = Definition.of(function, shared=shared, starts=starts, evaluated=evaluated)
+        leading = [inspect.Parameter(name, _POSITIONAL) for name in ("loss_or_grads", "params")]
+        return cast(UpdateRule, _declare(function, definition, leading, build))
+
     def build(
         definition: Definition, loss_or_grads: Expression, params: Sequence[Any], **values: Any
     ) -> Updates:
-        parameters = check_parameters(params)
-        gradients = get_gradients(loss_or_grads, parameters)
-        updates: Updates = OrderedDict()
-        _extend(updates, definition, parameters, gradients, values)
-        return updates
+        return assemble(loss_or_grads, params, lambda _: definition, values)
 
-    leading = [inspect.Parameter(name, _POSITIONAL) for name in ("loss_or_grads", "params")]
-    return cast(UpdateRule, _declare(function, leading, build))
+    return declare if function is None else declare(function)
 
 
 def update_wrapper(function: Callable[..., Any]) -> UpdateWrapper:
@@ -142,24 +159,26 @@ def update_wrapper(function: Callable[..., Any]) -> UpdateWrapper:
             if parameter not in updates:
                 raise ValueError(f"updates has nothing for {name_of(parameter, index)}, which params names")
         changes = [updates[parameter] - parameter for parameter in parameters]
-        wrapped: Updates = OrderedDict(updates)
-        _extend(wrapped, definition, parameters, changes, values, prefix="wrapper.")
+        wrapped = RuleUpdates(updates)
+        extend(wrapped, lambda _: definition, parameters, changes, values, prefix="wrapper.")
         return wrapped
 
     leading = [
         inspect.Parameter("updates", _POSITIONAL),
         inspect.Parameter("params", _POSITIONAL, default=None),
     ]
-    return cast(UpdateWrapper, _declare(function, leading, build))
+    return cast(UpdateWrapper, _declare(function, Definition.of(function), leading, build))
 
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def _declare(
-    function: Callable[..., Any], leading: list[inspect.Parameter], build: Callable[..., Updates]
+    function: Callable[..., Any],
+    definition: Definition,
+    leading: list[inspect.Parameter],
+    build: Callable[..., Updates],
 ) -> Callable[..., Updates]:
-    definition = Definition.of(function)
     signature = inspect.Signature([*leading, *(_public(p) for p in definition.hyperparameters)])
 
     @functools.wraps(function)
@@ -175,59 +194,5 @@ def _declare(
 
 
 def _public(hyperparameter: inspect.Parameter) -> inspect.Parameter:
-    annotation = int if _is_structural(hyperparameter) else inspect.Parameter.empty
+    annotation = int if is_structural(hyperparameter) else inspect.Parameter.empty
     return hyperparameter.replace(kind=_POSITIONAL, annotation=annotation)
-
-
-def _is_structural(hyperparameter: inspect.Parameter) -> bool:
-    # An int shapes the graph (a number of iterations, say), so no symbolic scalar can stand for it.
-    return hyperparameter.annotation in (int, "int")
-
-
-def _extend(
-    updates: Updates,
-    definition: Definition,
-    parameters: list[Any],
-    signals: list[Expression],
-    values: Mapping[str, Any],
-    prefix: str = "",
-) -> None:
-    count = _StepCount(parameters, prefix) if definition.counts_steps else None
-    for parameter, signal in zip(parameters, signals, strict=True):
-        dtype = arithmetic_dtype(parameter.dtype)
-        states = [zeros_like(parameter, prefix + name) for name in definition.states]
-        scalars = {p.name: _argument(p, values[p.name], dtype) for p in definition.hyperparameters}
-        if count is not None:
-            scalars[STEP] = as_scalar(STEP, count.next, dtype)
-        kept = [parameter, *states]
-        tensors = [fit(variable, parameter, dtype) for variable in (parameter, signal, *states)]
-        for variable, result in zip(kept, definition(*tensors, **scalars), strict=True):
-            updates[variable] = fit(result, variable, variable.dtype)
-    if count is not None:
-        updates[count.variable] = count.next
-
-
-class _StepCount:
-    """The number of updates so far, one for all parameters of a call.
-
-    It has the parameters' floating-point type, so that nothing is promoted to a wider one. A float32
-    counts no further than 2**24 steps, where every bias correction has long been 1.
-    """
-
-    def __init__(self, parameters: list[Any], prefix: str) -> None:
-        dtype = arithmetic_dtype(*(parameter.dtype for parameter in parameters))
-        self.variable = theano.shared(np.zeros((), dtype=dtype), name=prefix + STEP)
-        self.next = self.variable + np.ones((), dtype=dtype)
-
-
-def _argument(hyperparameter: inspect.Parameter, value: Any, dtype: str) -> Any:
-    """Give numbers and symbolic values as scalars of type `dtype`, and others as they are."""
-    if _is_structural(hyperparameter):
-        return value
-    symbolic = isinstance(value, (np.ndarray, theano.gof.Variable))
-    default = hyperparameter.default
-    absent = value is None or isinstance(value, str)
-    number_wanted = default is hyperparameter.empty or is_number(default)
-    if symbolic or is_number(value) or (absent and number_wanted):
-        return as_scalar(hyperparameter.name, value, dtype)
-    return value

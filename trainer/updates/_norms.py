@@ -1,15 +1,15 @@
-"""Bounds on gradients and parameters: by value, by a tensor's norm, by the norm of all tensors."""
+"""Bounds on tensors, gradients above all: by value, by norm, by the norm of all, by that of the weights."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from theano import tensor
 
 from ._definition import Expression
-from ._parameters import Updates, arithmetic_dtype, as_scalar, check_parameters, name_of
+from ._parameters import arithmetic_dtype, as_scalar, get_gradients, name_of
+from ._patterns import matching
 
 
 def norm_constraint(
@@ -54,11 +54,10 @@ def norm_constraint(
            [0.8]])
     """
     given = tensor.as_tensor_variable(tensor_var)
-    axes = _default_axes(given) if norm_axes is None else tuple(norm_axes)
+    axes = default_axes(given) if norm_axes is None else tuple(norm_axes)
     dtype = arithmetic_dtype(given.dtype)
     wide = tensor.cast(given, dtype)
-    norm = tensor.sqrt(tensor.sum(tensor.sqr(wide), axis=axes, keepdims=True))
-    return tensor.cast(wide * _scale(norm, max_norm, epsilon, dtype), given.dtype)
+    return tensor.cast(wide * _scale(_norm(wide, axes), max_norm, epsilon, dtype), given.dtype)
 
 
 def total_norm_constraint(
@@ -166,47 +165,78 @@ def clip_by_value(gradients: Sequence[Expression], max_value: Expression) -> lis
     return clipped
 
 
-def max_norm_constraint(
-    updates: Mapping[Any, Expression],
+def clip_by_parameter_norm(
+    gradients: Sequence[Expression],
     params: Sequence[Any],
-    max_norm: Expression,
-    epsilon: Expression = 1e-7,
-) -> Updates:
-    """Bound what enters each unit of a network: `norm_constraint` on the updates of weights.
+    max_ratio: Expression = 0.01,
+    epsilon: Expression = 1e-3,
+    match: str | Sequence[str] = "*",
+) -> list[Expression]:
+    """Scale each unit's gradient down where it is large beside the unit's weights (AGC).
+
+    With n the L2 norm of what enters one unit in a gradient g, and w that of the unit's weights::
+
+        g <- g * max_ratio * max(w, epsilon) / n        where n / max(w, epsilon) > max_ratio
+
+    What enters one unit: axis 0 of matrices of inputs by units; all but axis 0 of 3-D, 4-D and 5-D tensors of
+    convolution filters; a vector or a scalar, such as a bias, is taken as a whole.
 
     Parameters
     ----------
-    updates : mapping
-        Shared variables with their updates, from any rule. It is left as it was.
+    gradients : list of symbolic expressions
+        The gradients.
     params : list of shared variables
-        The parameters. Those of two or more dimensions are bounded over the default axes of
-        `norm_constraint`; vectors and scalars, such as biases, are left as they are.
-    max_norm : float or symbolic scalar
-        The largest L2 norm of the weights that enter a unit, above 0.
-    epsilon : float or symbolic scalar, default 1e-7
-        Added to the norm, against division by zero.
+        Their parameters.
+    max_ratio : float or symbolic scalar, default 0.01
+        The largest ratio of the norms, above 0.
+    epsilon : float or symbolic scalar, default 1e-3
+        The least norm of weights that is reckoned with, above 0: weights of 0 could else never move.
+    match : str or sequence of str, default "*"
+        Patterns of the names of those parameters whose gradients are clipped; the paper leaves out the last
+        layer.
 
     Returns
     -------
-    OrderedDict
-        A copy of `updates` in which those parameters are bounded.
+    list of symbolic expressions
+        The gradients, each of its own type.
 
     Raises
     ------
     ValueError
-        For a parameter that `updates` lacks, that is no shared floating-point tensor or is given twice, and
-        for one of more than five dimensions.
+        As `get_gradients` does; for a pattern that fits no name, and for a parameter of more than five
+        dimensions.
+
+    References
+    ----------
+    Brock, De, Smith and Simonyan (2021), High-performance large-scale image recognition without
+    normalization. ICML. arXiv:2102.06171.
     """
-    constrained: Updates = OrderedDict(updates)
-    for index, parameter in enumerate(check_parameters(params)):
-        if parameter not in updates:
-            raise ValueError(f"updates has nothing for {name_of(parameter, index)}, which params names")
-        if parameter.ndim >= 2:
-            constrained[parameter] = norm_constraint(updates[parameter], max_norm, epsilon=epsilon)
-    return constrained
+    parameters = list(params)
+    chosen = set(matching(match, parameters))
+    clipped = []
+    for gradient, parameter in zip(get_gradients(list(gradients), parameters), parameters, strict=True):
+        if parameter in chosen:
+            axes = default_axes(parameter) if parameter.ndim >= 2 else tuple(range(parameter.ndim))
+            dtype = arithmetic_dtype(gradient.dtype, parameter.dtype)
+            least = as_scalar("epsilon", epsilon, dtype)
+            largest = as_scalar("max_ratio", max_ratio, dtype) * tensor.maximum(
+                _norm(tensor.cast(parameter, dtype), axes), least
+            )
+            norm = _norm(tensor.cast(gradient, dtype), axes)
+            scaled = gradient * (largest / tensor.maximum(norm, largest))
+            gradient = tensor.cast(scaled, gradient.dtype)
+        clipped.append(gradient)
+    return clipped
 
 
-def _default_axes(given: Expression) -> tuple[int, ...]:
+def default_axes(given: Expression) -> tuple[int, ...]:
+    """Give the axes over which one norm is taken: those of what enters one unit.
+
+    Raises
+    ------
+    ValueError
+        For another number of dimensions than 2 to 5.
+    """
     if given.ndim == 2:
         return (0,)
     if given.ndim in (3, 4, 5):
@@ -215,6 +245,10 @@ def _default_axes(given: Expression) -> tuple[int, ...]:
         f"Unsupported tensor dimensionality {given.ndim} of {name_of(given)}: "
         "only 2 to 5 dimensions have default axes; give norm_axes"
     )
+
+
+def _norm(given: Expression, axes: tuple[int, ...]) -> Expression:
+    return tensor.sqrt(tensor.sum(tensor.sqr(given), axis=axes, keepdims=True))
 
 
 def _scale(norm: Expression, max_norm: Expression, epsilon: Expression, dtype: str) -> Expression:

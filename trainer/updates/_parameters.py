@@ -13,7 +13,7 @@ from theano import tensor
 
 from ._definition import Expression
 
-Updates: TypeAlias = "OrderedDict[Any, Expression]"
+Updates: TypeAlias = OrderedDict[Any, Expression]
 """Each shared variable with the expression of its next value."""
 
 
