@@ -44,7 +44,7 @@ def during(update: int, action: Callable[[], object]) -> Iterator[None]:
         loop.step = Step()
         return run(loop)
 
-    Loop.run = watched  # type: ignore[method-assign]
+    Loop.run = watched  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
@@ -56,8 +56,10 @@ def stopped_at(update: int) -> Any:
     return during(update, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
-def assert_goes_on(train: Train, update: int, *arguments: str, resumed_with: tuple[str, ...] = ()) -> None:
-    """Claim that a run leaves the same where it is stopped at an update and resumed."""
+def assert_goes_on(
+    train: Train, update: int, *arguments: str, resumed_with: tuple[str, ...] = ()
+) -> Finished:
+    """Claim that a run leaves the same where it is stopped at an update and resumed; return it unstopped."""
     whole = train(*arguments, folder="whole")
     assert whole.status == 0, whole.err
     with stopped_at(update):
@@ -70,3 +72,4 @@ def assert_goes_on(train: Train, update: int, *arguments: str, resumed_with: tup
     resumed = train("resume=stopped", *resumed_with)
     assert resumed.status == 0, resumed.err
     assert differences(left_by(whole.folder), left_by(stopped.folder)) == []
+    return whole

@@ -1,8 +1,9 @@
 """Kill a run again and again, resume it each time, and compare it with one that was left alone, bit for bit.
 
-By hand: scripts/soak [--kills N] [--seed S]. Both runs train the same small network with all that a state can
-consist of. One is killed by SIGKILL at N moments that the seed draws: while it starts, compiles, trains,
-evaluates, writes a checkpoint, and at its end. Status 1 says that the two left something different.
+By hand: scripts/soak [--kills N] [--seed S] [--full-disk]. Both runs train the same small network with all that
+a state can consist of. One is killed by SIGKILL at N moments that the seed draws: while it starts, compiles,
+trains, evaluates, writes a checkpoint, and at its end; with --full-disk, every second of its lives can write no
+file of more than 8 kB, which is less than a checkpoint's. Status 1 says that the two left something different.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import mmap
 import os
 import random
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -20,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +57,7 @@ RUN = (
     "training.epochs=60",
     "training.batch_size=16",
     "training.accumulation=3",
-    "training.evaluation_batch_size=20",
+    "training.evaluation_batch_size=5",
     "training.checkpoints.every_steps=4",
     "device.threads=1",
     "+logger.position._target_=tests.soak.Position",
@@ -89,11 +91,12 @@ class Position(Logger):
 
 @dataclass(frozen=True)
 class Moment:
-    """When a life of the run ends: so long after a phase began, not before an update; `writing` is a phase."""
+    """When a life of the run ends: some seconds after a phase began, and not before an update."""
 
     phase: str
     step: int = 0
     delay: float = 0.0
+    on_full_disk: bool = False
 
     @property
     def number(self) -> int:
@@ -137,7 +140,9 @@ class Life:
         found = re.findall(r"goes on after step (\d+)", self.log)
         if found:
             return f"from update {found[-1]}"
-        return "from the beginning" if {"training", "compiling"} & self.began.keys() else "not begun"
+        if not {"training", "compiling"} & self.began.keys():
+            return "not begun"
+        return "from the beginning" if self.log else "without a log"
 
 
 class Run:
@@ -168,11 +173,14 @@ class Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": paths},
+                preexec_fn=fill_disk if moment and moment.on_full_disk else None,
             )
             began = self._follow(process, moment)
         number, step = POSITION.unpack(self._position.read_bytes())
+        # What lies there before a run clears it away is of the life before.
+        writing = number >= PHASES.index("training") and self._is_writing()
         added = log.read_bytes()[known:].decode(errors="replace") if log.exists() else ""
-        return Life(process.returncode, PHASES[number], step, self._is_writing(), began, added)
+        return Life(process.returncode, PHASES[number], step, writing, began, added)
 
     @property
     def output(self) -> str:
@@ -212,7 +220,12 @@ class Run:
         return any((self.folder / "checkpoints").glob(".*.part"))
 
 
-def moments(kills: int, seed: int, whole: Life) -> list[Moment]:
+def fill_disk() -> None:
+    """Let each writing beyond 8 kB of a file fail, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def moments(kills: int, seed: int, whole: Life, full_disk: bool = False) -> list[Moment]:
     """Draw when the run is killed, in the order in which it gets there.
 
     One in ten kills comes at the end, at least one; the others are spread over the updates, in turn while it
@@ -238,14 +251,15 @@ def moments(kills: int, seed: int, whole: Life) -> list[Moment]:
     for place, kind in enumerate(kinds):
         phase = kind or generator.choice(early)
         step = 0 if phase in early else int(whole.step * (place + generator.random()) / (others + 1))
-        drawn.append(Moment(phase, step, generator.uniform(0, lengths[phase])))
+        is_full = full_disk and place % 2 == 1
+        drawn.append(Moment(phase, step, generator.uniform(0, lengths[phase]), is_full))
     return [
         *drawn,
         *(Moment("done", whole.step, generator.uniform(0, lengths["done"])) for _ in range(at_end)),
     ]
 
 
-def soak(folder: Path, kills: int, seed: int) -> int:
+def soak(folder: Path, kills: int, seed: int, full_disk: bool = False) -> int:
     """Run, kill, compare, and tell; return the exit status."""
     began = time.monotonic()
     (folder / "whole").mkdir()
@@ -257,35 +271,45 @@ def soak(folder: Path, kills: int, seed: int) -> int:
         return 1
     print(f"left alone: {len(records(whole.folder))} epochs, {alone.step} updates", flush=True)
     counted: Counter[str] = Counter()
-    for number, moment in enumerate([*moments(kills, seed, alone), None], start=1):
+    half_written = 0
+    for number, moment in enumerate([*moments(kills, seed, alone, full_disk), None], start=1):
         life = killed.live(moment)
-        if life.status not in (0, -9) or (moment is None and life.status):
+        is_full = moment is not None and moment.on_full_disk
+        if life.status not in (0, -9) and not is_full:
             print(f"life {number} failed with status {life.status}:\n{killed.output}")
             return 1
         is_killed = life.status == -9
         told = f"killed: {life}" if is_killed else "ended by itself"
+        told += ", on a full disk" if is_full else ""
         print(f"life {number:3}: {life.resumed_from:20} {told}", flush=True)
-        for line in re.findall(r".*\b(?:WARNING|ERROR)\b.*", life.log):
-            print(f"          {line}")
+        for line in re.findall(r"(?:WARNING|ERROR).*", life.log):
+            print(f"          {line.replace(str(folder), 'FOLDER')}")
         if is_killed:
-            counted["writing" if life.writing else life.phase] += 1
+            counted[life.phase] += 1
+            half_written += life.writing
     found = differences(left_by(whole.folder), left_by(killed.folder))
-    listed = ", ".join(f"{count} {phase}" for phase, count in sorted(counted.items()))
-    print(f"{counted.total()} kills ({listed}) in {time.monotonic() - began:.0f} s")
-    for name in found:
+    listed = ", ".join(f"{counted[phase]} {phase}" for phase in PHASES if counted[phase])
+    print(
+        f"{sum(counted.values())} kills ({listed}), {half_written} of them with a checkpoint half-written, "
+        f"in {time.monotonic() - began:.0f} s"
+    )
+    for name in found[:20]:
         print(f"different: {name}")
+    if found[20:]:
+        print(f"different: {len(found) - 20} more")
     print("weights, state, metrics and summary are " + ("NOT the same" if found else "the same, bit for bit"))
     return int(bool(found))
 
 
-def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Soak in a temporary folder, which stays where something went wrong."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="how often (default: 20)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="draws the moments (default: 0)")
+    parser.add_argument("--full-disk", action="store_true", help="let every second life find the disk full")
     options = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    status = soak(folder, options.kills, options.seed)
+    status = soak(folder, options.kills, options.seed, options.full_disk)
     if status:
         print(f"see {folder}")
     else:

@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed leaves what an unstopped one does, bit for bit, whatever it is made of."""
+"""A run that was stopped and resumed leaves what an unstopped one does, bit for bit."""
 
 from __future__ import annotations
 
@@ -65,10 +65,13 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_to_the_same_bits(
 def test_dropout_augmentation_accumulation_plateau_noise_and_averages_go_on(train: Train) -> None:
     """With what is soaked, stopped in an epoch after the plateau's first reduction, before a short group."""
     run = [word for word in RUN if "position" not in word]
-    small = ("training.steps_per_epoch=null", "training.epochs=5", "data.validation_fraction=0.8")
-    patience = ("schedule.learning_rate.patience=0", "schedule.learning_rate.threshold=0.5")
+    small = ("training.epochs=5", "data.validation_fraction=0.78")
+    patience = ("schedule.learning_rate.patience=1", "schedule.learning_rate.threshold=0.9")
     quiet = ("logger.curves=null", "logger.pictures=null")
-    assert_goes_on(train, 7, *run, *small, *patience, *quiet)
+    whole = assert_goes_on(train, 8, *run, *small, *patience, *quiet)
+    assert whole.summary["steps"] == 15
+    rates = [record["hyperparameter/learning_rate"] for record in whole.records]
+    assert rates == [0.05, 0.05, 0.025, 0.0125, 0.00625]
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def test_a_run_that_does_not_run_is_not_steered(tmp_path: Path, capsys: pytest.C
     Run(tmp_path)
     assert f"{tmp_path} is not running; trainer resume={tmp_path} goes on with it" in told(tmp_path)
     (tmp_path / "summary.json").write_text('{"status": "stopped_early"}')
-    assert f"{tmp_path} is not running: it is stopped early;" in told(tmp_path)
+    assert f"{tmp_path} is not running: it stopped early;" in told(tmp_path)
     (tmp_path / "summary.json").write_text("[" * 100_000)
     assert "is not running;" in told(tmp_path)
 

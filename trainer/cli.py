@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -16,10 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from trainer import config
+from trainer.commands.automatic import AUTO, begin_or_go_on, without_known
 from trainer.commands.messages import USER_ERRORS, explain
-from trainer.commands.overrides import resumption, rewrite
+from trainer.commands.overrides import refuse_merged, resumption, rewritten
 from trainer.commands.saved import given_overrides, log_to, read_configuration, save_configuration
 from trainer.errors import RunError
+from trainer.folder_lock import RunLock
 from trainer.sweep import Refused
 
 log = logging.getLogger(__name__)
@@ -37,18 +40,23 @@ def main() -> None:
     """Run the command with the process's arguments, and exit with the contract's status."""
     wanted = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets errors through, and they are told here
-    sys.argv[1:] = [rewrite(argument) for argument in sys.argv[1:]]
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     config.register()
     try:
+        sys.argv[1:] = rewritten(sys.argv[1:])
         folder, others = resumption(sys.argv[1:])
+        changes = others
+        if folder == Path(AUTO):
+            folder, others = begin_or_go_on(others)
+            changes = others if folder is None else without_known(folder, others)
         if folder is None:
+            sys.argv[1:] = others
             _compose_and_train()
         else:
-            _resume(folder, others)
+            _resume(folder, changes, others)
     except Refused as refused:
-        print(f"Error: {refused}", file=sys.stderr)
+        _complain(str(refused))
         sys.exit(2)
     except Stopped as stopped:
         sys.exit(stopped.status)
@@ -61,11 +69,17 @@ def main() -> None:
     except Exception as error:
         if wanted == "1":
             traceback.print_exc()
-        print(f"Error: {explain(error)}", file=sys.stderr)
+        _complain(explain(error))
         sys.exit(2 if isinstance(error, USER_ERRORS) else 1)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = wanted
         _let_go_of_output()
+
+
+def _complain(message: str) -> None:
+    # Standard error may lie on the disk that is full.
+    with contextlib.suppress(OSError):
+        print(f"Error: {message}", file=sys.stderr, flush=True)
 
 
 def _let_go_of_output() -> None:
@@ -85,13 +99,15 @@ def _compose_and_train() -> None:
         raise failure
 
 
-def _resume(folder: Path, overrides: Sequence[str]) -> None:
-    """Go on with the run of a folder, its configuration changed by overrides."""
+def _resume(folder: Path, overrides: Sequence[str], typed: Sequence[str]) -> None:
+    """Go on with the run of a folder, its configuration changed by overrides that are among those typed."""
     composed = read_configuration(folder, overrides)
+    # Before anything in the folder is changed; the run takes the lock again, and keeps it.
+    RunLock(folder).release()
     log_to(folder)
     given = [*given_overrides(folder), *overrides]
     try:
-        _train(composed, folder, given, resume=True, typed=overrides)
+        _train(composed, folder, given, resume=True, typed=typed)
     except Exception as error:
         trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error
         log.error("%s", explain(error), exc_info=trace, extra={"shown": True})
@@ -104,6 +120,7 @@ def _job(composed: DictConfig, failures: list[Exception]) -> Any:
     try:
         hydra_config = HydraConfig.get()
         folder, given = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+        refuse_merged(composed, hydra_config.runtime.choices)
         return _train(composed, folder, given)
     except Exception as error:
         trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error
@@ -134,11 +151,16 @@ def _train(
 
     trusted = list(composed.allowed_targets) if resume else None
     settings = config.interpret(composed, overrides, trusted, typed)
-    if resume:
-        save_configuration(folder, composed, overrides)
+
+    def keep_configuration() -> None:
+        if resume:
+            save_configuration(folder, composed, overrides)
+
     with StopSignals() as signals:
         try:
-            summary = run.train(settings, folder, machine, signals, resume=resume)
+            summary = run.train(
+                settings, folder, machine, signals, resume=resume, on_accepted=keep_configuration
+            )
         except Interrupted as interrupted:
             log.warning("stopped by %s before the first step", interrupted)
     if signals.received is not None:

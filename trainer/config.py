@@ -7,10 +7,10 @@ a user's own function is checked as ours are. Ranges go by name: a `rho` means t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -46,6 +46,8 @@ class Config:
     resume: Optional[str] = None  # noqa: UP045 (OmegaConf reads this form alone)
     allowed_targets: list[str] = field(default_factory=list)
 
+
+T = TypeVar("T")
 
 CHOICES = {
     "training.mode": ("min", "max"),
@@ -85,8 +87,7 @@ def device_settings(config: DictConfig) -> dict[str, Any]:
         value = plain[group][name] if group else plain[name]
         if value not in allowed:
             raise UsageError(f"{key}={value} is not known: {nearest(value, allowed)}")
-    device: dict[str, Any] = plain["device"]
-    return device
+    return asdict(_settings(Device, plain["device"], "device"))
 
 
 def interpret(
@@ -116,12 +117,14 @@ def interpret(
     """
     plain = _plain(config)
     reader = NodeReader(overrides, folder(), trusted, typed)
+    for key in ("data", "model", "optimizer"):
+        if not isinstance(plain[key], dict):
+            raise UsageError(f"{key}={plain[key]} names nothing: choose one by {key}=...")
     about_data = _taken(plain["data"], ABOUT_DATA)
     about_weights = _taken(plain["model"], ABOUT_WEIGHTS)
     about_parameters = _taken(plain["optimizer"], ABOUT_PARAMETERS)
     augmentation = reader.named(about_data.pop("augmentation", None), "data.augmentation", AUGMENTED)
-    training = dict(plain["training"])
-    checkpoints = Checkpoints(**training.pop("checkpoints"))
+    checkpoints = _settings(Checkpoints, plain["training"]["checkpoints"], "training.checkpoints")
     rule, weight_decay = _rule(reader, plain)
     return Settings(
         data=reader.required(plain, "data"),
@@ -138,15 +141,24 @@ def interpret(
         schedules=dict(reader.schedules(plain["schedule"] or {}, "schedule")),
         callbacks=dict(reader.named(plain["callbacks"], "callbacks")),
         loggers=dict(reader.named(plain["logger"], "logger")),
-        training=Training(**training, checkpoints=checkpoints),
+        training=_settings(Training, {**plain["training"], "checkpoints": checkpoints}, "training"),
         augmentation=[component for _, component in augmentation],
         overrides=list(overrides),
         task=plain["task"],
-        find_learning_rate=FindLearningRate(**plain["find_learning_rate"]),
+        find_learning_rate=_settings(FindLearningRate, plain["find_learning_rate"], "find_learning_rate"),
         **about_data,
         **about_weights,
         **about_parameters,
     )
+
+
+def _settings(kind: type[T], node: Mapping[str, Any], key: str) -> T:
+    """Return the settings of a node, none of whose keys may be unknown."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in node:
+        if name not in known:
+            raise UsageError(f"{key}.{name} is not a key: {nearest(name, known)}")
+    return kind(**node)
 
 
 def _taken(node: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

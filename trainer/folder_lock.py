@@ -232,7 +232,7 @@ def _open(path: Path, flags: int) -> int:
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
         there = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     mine = os.fstat(descriptor)
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

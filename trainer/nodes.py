@@ -84,14 +84,24 @@ class NodeReader:
     def chain(
         self, config: Mapping[str, Any], key: str, provided: Sequence[str], also: str | None = None
     ) -> list[Component]:
-        """Return what is applied in order: one node with a `_target_`, or named nodes with one each."""
+        """Return what is applied in order: one node with a `_target_`, or named nodes with one each.
+
+        A link's `_target_` without a dot names a file of the group; a link that has none is left out.
+        """
         node = config.get(key)
         if node is None:
             return []
-        if isinstance(node, Mapping) and node.get("_target_") is None:
-            nodes = {name: below for name, below in node.items() if name != "_target_"}
-            return [component for _, component in self.named(nodes, key, provided, also)]
-        return [self.component(node, key, provided, also=also)]
+        if not isinstance(node, Mapping) or node.get("_target_") is not None:
+            return [self.component(node, key, provided, also=also)]
+        links = {}
+        for name, below in node.items():
+            if isinstance(below, Mapping) and "_target_" in below:
+                full = self._with_file(key, below, f"{key}.{name}._target_", config)
+                links[name] = full if full["_target_"] is not None else None
+            elif "_target_" not in node:
+                links[name] = below
+            # Otherwise it belongs to another choice than none: an experiment gave it.
+        return [component for _, component in self.named(links, key, provided, also)]
 
     def schedules(self, node: Mapping[str, Any], key: str) -> Iterator[tuple[str, ScheduleSettings]]:
         """Yield the schedules below a node by the name of what they schedule, `wrapper.momentum` for one."""
@@ -111,6 +121,8 @@ class NodeReader:
 
     def groups(self, nodes: Any) -> list[GroupSettings]:
         """Return the parameter groups of `optimizer.groups`."""
+        if nodes is None:
+            return []
         if not isinstance(nodes, list):
             raise UsageError(
                 f"optimizer.groups={nodes} is no list: give one, as in "
@@ -208,19 +220,29 @@ class NodeReader:
         inner = {name: item for name, item in full.items() if name not in ABOUT_SCHEDULES}
         return self._schedule(inner, key).component
 
-    def _with_file(self, group: str, node: Mapping[str, Any], key: str) -> dict[str, Any]:
-        """Put the values of the group's file below those of a node whose `_target_` is the file's name."""
+    def _with_file(
+        self, group: str, node: Mapping[str, Any], key: str, whole: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Put the values of the group's file below those of a node whose `_target_` is the file's name.
+
+        Values that stand for others are looked up in the whole configuration.
+        """
         target = node["_target_"]
         if not isinstance(target, str) or "." in target:
             return dict(node)
         choices = [path.stem for path in (self.shipped / group).glob("*.yaml")]
         if target not in choices:
             raise UsageError(f"{key}={target} is not known: {nearest(target, choices)}")
-        file = OmegaConf.to_container(OmegaConf.load(self.shipped / group / f"{target}.yaml"), resolve=True)
-        assert isinstance(file, dict)
-        if "_target_" not in file:
-            raise UsageError(f"{key}={target} holds several schedules; name one of them by its _target_")
-        return {**file, **node, "_target_": file["_target_"]}
+        path = self.shipped / group / f"{target}.yaml"
+        loaded = OmegaConf.create({**(whole or {}), "file": OmegaConf.load(path)}).file
+        if "_target_" not in loaded:
+            named = f"trainer.{'schedules' if group == 'schedule' else 'updates'}.{target}"
+            raise UsageError(
+                f"{key}={target} is a file of several hyperparameters: for this one, give _target_: {named}"
+            )
+        own = OmegaConf.to_container(loaded, resolve=True)
+        assert isinstance(own, dict)
+        return {**own, **node, "_target_": own["_target_"]}
 
     def _group(self, node: Any, key: str, number: int) -> GroupSettings:
         if not isinstance(node, Mapping) or "match" not in node:
@@ -244,10 +266,15 @@ class NodeReader:
                 raise UsageError(f"{key}.{child}={value} is not a number: give the group's own value")
         schedules = dict(self._group_schedules(node.get("schedule") or {}, f"{key}.schedule"))
         group = GroupSettings(name, tuple(match), own, rule, schedules, freeze)
-        if not freeze and not own and rule is None:
+        changes = [*own, *(["_target_"] if rule is not None else []), *(["schedule"] if schedules else [])]
+        if not freeze and not changes:
             raise UsageError(
-                f"{key} changes nothing: give it hyperparameters (learning_rate_scale: 0.1), another rule by "
-                "_target_, or freeze: true"
+                f"{key} changes nothing: give it hyperparameters (learning_rate_scale: 0.1), a schedule, "
+                "another rule by _target_, or freeze: true"
+            )
+        if freeze and changes:
+            raise UsageError(
+                f"{key}.freeze=true leaves nothing for {changes[0]} to do: leave out one of them"
             )
         return group
 

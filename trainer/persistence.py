@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainer.checkpoints import Checkpoint, CheckpointStore, Writer, read_tensors
 from trainer.checkpoints.checkpointer import Checkpointer, Every
 from trainer.errors import RunError
 from trainer.loggers.base import Logger
+from trainer.loggers.wording import near
 from trainer.models import Network
 from trainer.optimizer import Optimizer
 from trainer.settings import Checkpoints
@@ -39,12 +42,22 @@ class Persistence:
         When, and how many.
     on_cpu : bool
         Whether variables lie in the host's memory, so that they can be copied beside a step.
+    returns : bool, default False
+        Whether the run may go back to a checkpoint: those that are due are then saved in time.
     """
 
     def __init__(
-        self, folder: Path, network: Network, optimizer: Optimizer, settings: Checkpoints, *, on_cpu: bool
+        self,
+        folder: Path,
+        network: Network,
+        optimizer: Optimizer,
+        settings: Checkpoints,
+        *,
+        on_cpu: bool,
+        returns: bool = False,
     ) -> None:
         self._settings = settings
+        self._returns = returns
         self._optimizer = optimizer
         self._writer = Writer()
         self._run = folder
@@ -77,6 +90,7 @@ class Persistence:
             every=Every(settings.every_steps or 0, settings.every_epochs or 0, settings.every_minutes or 0.0),
             gated=self._gated,
             writer=self._writer,
+            punctual=self._returns,
         )
 
     def find(self) -> Checkpoint | None:
@@ -86,9 +100,16 @@ class Persistence:
         ------
         UsageError
             Where it does not fit: the message names the first parameter or state that differs.
+        RunError
+            Where there are checkpoints, and all are damaged.
         """
         self.store.prepare()
         checkpoint = self.store.newest_sound()
+        if checkpoint is None and self.store.steps():
+            raise RunError(
+                f"{self.store.folder} has no sound checkpoint, only damaged ones: put back a copy of one, or "
+                "delete them to let the run begin anew"
+            )
         if checkpoint is not None:
             check_state(self.variables, checkpoint.state.tensors, str(checkpoint.folder))
         return checkpoint
@@ -108,7 +129,11 @@ class Persistence:
         self._rewind(loggers)
 
     def roll_back(self, factor: float, loggers: list[Logger]) -> bool:
-        """Go back to the newest sound checkpoint with every learning rate multiplied by a factor.
+        """Go back to a checkpoint with every learning rate multiplied by a factor.
+
+        It is the newest sound one with finite weights that was due by its step or its epoch: a run that was
+        stopped and resumed in between goes back as far as one that was not. Where there is none of those, it
+        is the newest.
 
         Returns
         -------
@@ -117,7 +142,7 @@ class Persistence:
         """
         self.settle()
         self._writer.wait()
-        checkpoint = self.store.newest_sound()
+        checkpoint = self._place_to_return_to()
         hyperparameters = self._optimizer.hyperparameters
         rates = [name for name in hyperparameters if name.endswith("learning_rate")]
         if checkpoint is None or not rates:
@@ -131,6 +156,25 @@ class Persistence:
         self._rewind(loggers)
         return True
 
+    def _place_to_return_to(self) -> Checkpoint | None:
+        newest, before = None, None
+        while (checkpoint := self.store.newest_sound(before)) is not None:
+            before = checkpoint.step
+            if not _has_finite_weights(checkpoint):
+                continue
+            if self._was_due(checkpoint):
+                return checkpoint
+            newest = newest or checkpoint
+        return newest
+
+    def _was_due(self, checkpoint: Checkpoint) -> bool:
+        every, loop = self._settings, checkpoint.state.values["loop"]
+        ends_epoch = loop["epochs"] > 0 and loop["epoch"]["position"] == 0
+        return bool(
+            (every.every_steps and checkpoint.step % every.every_steps == 0)
+            or (every.every_epochs and ends_epoch and loop["epochs"] % every.every_epochs == 0)
+        )
+
     def watch(self, loop: Loop) -> None:
         """Save where that is due; called by the loop after each step."""
         assert self._checkpointer is not None
@@ -138,6 +182,8 @@ class Persistence:
         step = loop.outcome.steps
         closed = loop.outcome.epochs if history and history[-1]["step"] == step else 0
         is_best = bool(closed) and best.get("step") == step
+        if self._checkpointer.due(step, closed):
+            self.keeper.replace_missing()
         self._checkpointer.watch(step, closed, is_best)
 
     def save_now(self) -> Path:
@@ -151,6 +197,7 @@ class Persistence:
         assert self._checkpointer is not None
         assert self._loop is not None
         best = self._loop.outcome.best
+        self.keeper.replace_missing()
         error = self._checkpointer.save_now(self._step, bool(best) and best.get("step") == self._step)
         if error is not None:
             raise error
@@ -159,7 +206,12 @@ class Persistence:
     def save_last(self) -> None:
         """Save the last weights, and the state where that has not been done; a full disk costs a warning."""
         self.settle()
+        self.keeper.replace_missing()
         self.keeper.save_last()
+        self.save()
+
+    def save(self) -> None:
+        """Save the state where that has not been done; a full disk costs a warning."""
         try:
             if not self._is_saved():
                 self.save_now()
@@ -169,14 +221,19 @@ class Persistence:
             )
 
     def save_before_divergence(self) -> None:
-        """Save the state before a step that is not finite, and say where it is."""
+        """Save the state before a step that is not finite, and say how to go on from it."""
         self.save_last()
         if self._is_saved():
-            log.info("the state before that step is in %s", self.path)
+            log.info(
+                "the state before step %d is saved: trainer resume=%s goes on from it, with a lower "
+                "optimizer.learning_rate=... if you like",
+                self._step + 1,
+                near(self._run),
+            )
 
     def begin_again(self) -> None:
         """Have the best weights and the state saved anew: what was saved before is gone."""
-        self.keeper.save_best_again()
+        self.keeper.replace_missing()
         if self._checkpointer is not None:
             self._checkpointer.saved_step = None
             self._checkpointer.hasten()
@@ -240,6 +297,11 @@ class Persistence:
         except (OSError, ValueError, RecursionError):
             return False
         return isinstance(summary, dict) and summary.get("status") in ENDED
+
+
+def _has_finite_weights(checkpoint: Checkpoint) -> bool:
+    weights = [array for name, array in checkpoint.state.tensors.items() if name.startswith("weights.")]
+    return all(bool(np.isfinite(array).all()) for array in weights)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -169,6 +169,15 @@ def range_of(name: str) -> Interval | None:
     return NOT_NEGATIVE if name.endswith("_scale") and name not in RANGES else RANGES.get(name)
 
 
+def _meaning(child: str, key: str, name: str) -> str:
+    """Return what a key's range goes by: its own name, or what is scheduled where that counts."""
+    if key == "optimizer" and child == "groups":
+        return ""  # those of parameters, not a convolution's
+    is_within_schedule = key.startswith("schedule.") or ".schedule." in key
+    inherits = child in SCHEDULED or child in ("parts", "schedule")
+    return name if is_within_schedule and inherits else child
+
+
 def refuse_out_of_range(node: Any, key: str = "", name: str = "") -> None:
     """Refuse the first number in a configuration that its name does not allow.
 
@@ -181,13 +190,12 @@ def refuse_out_of_range(node: Any, key: str = "", name: str = "") -> None:
     """
     if isinstance(node, Mapping):
         for child, value in node.items():
-            scheduled = key.startswith("schedule.") and child in SCHEDULED
             below = f"{key}.{child}" if key else str(child)
-            refuse_out_of_range(value, below, name if scheduled else str(child))
+            refuse_out_of_range(value, below, _meaning(str(child), key, name))
     elif isinstance(node, list):
         for position, value in enumerate(node):
             refuse_out_of_range(value, f"{key}[{position}]", name)
-    elif isinstance(node, str) and ".schedule." in key:
+    elif isinstance(node, str) and (".schedule." in key or key.endswith(".schedule")):
         return  # the name of a schedule, not a value of what it schedules
     elif (allowed := range_of(name)) is not None:
         if (node is None and name in NULLABLE) or (node in SYMBOLIC and key.startswith("model.layers[")):

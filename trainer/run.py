@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from trainer.memory import is_out_of_memory, out_of_memory
 from trainer.objectives import Objective
 from trainer.persistence import Persistence
 from trainer.runtime import Runtime
+from trainer.scheduling import check_schedules
 from trainer.settings import Settings
 from trainer.state import load_state
 from trainer.steering import Steering
@@ -37,6 +38,7 @@ from trainer.training import (
     NonFinitePolicy,
     Outcome,
     StopSignals,
+    check_place,
     choose_feeding,
     make_resident,
 )
@@ -51,6 +53,7 @@ def train(
     signals: StopSignals | None = None,
     *,
     resume: bool = False,
+    on_accepted: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Train what the settings describe, and leave the run in its folder.
 
@@ -68,6 +71,8 @@ def train(
     resume : bool, default False
         Whether to go on from the newest sound checkpoint in the folder; where there is none, the run begins
         anew.
+    on_accepted : callable
+        Called once it is sure that the settings fit what was saved, before anything in the folder is changed.
 
     Returns
     -------
@@ -88,7 +93,7 @@ def train(
         Where a signal came before the first step.
     """
     loggers: list[Logger] = [component() for component in settings.loggers.values()]
-    run = _Run(settings, folder, machine, loggers, signals or StopSignals(), resume)
+    run = _Run(settings, folder, machine, loggers, signals or StopSignals(), resume, on_accepted)
     with RunLock(folder) as lock:
         try:
             return run.go(lock)
@@ -112,11 +117,13 @@ class _Run:
         loggers: list[Logger],
         signals: StopSignals,
         resume: bool,
+        on_accepted: Callable[[], object],
     ) -> None:
         if settings.task == "find_learning_rate":
             check(settings.find_learning_rate)
         self.settings, self.folder, self.machine = settings, folder, machine
         self.loggers, self.signals, self.resume = loggers, signals, resume
+        self.on_accepted = on_accepted
 
     def _build(self) -> None:
         """Make what is trained, from the data to the expressions."""
@@ -165,9 +172,16 @@ class _Run:
             epochs=training.epochs,
             steps_per_epoch=steps,
             examples_per_epoch=min(len(self.data.train), training.batch_size * training.accumulation * steps),
+            examples_per_step=training.batch_size * training.accumulation,
         )
+        check_schedules(optimizer.hyperparameters, steps, training.epochs * steps)
         self.persistence = Persistence(
-            self.folder, self.network, optimizer, training.checkpoints, on_cpu=on_cpu
+            self.folder,
+            self.network,
+            optimizer,
+            training.checkpoints,
+            on_cpu=on_cpu,
+            returns=training.non_finite == "rollback",
         )
 
     def go(self, lock: RunLock) -> dict[str, Any]:
@@ -176,17 +190,20 @@ class _Run:
             self._build()
         checkpoint = self.persistence.find() if self.resume else None
         if self.resume and checkpoint is None:
-            log.warning("%s has no sound checkpoint: the run begins anew", self.folder)
+            log.warning("%s has no checkpoint: the run begins anew", self.folder)
         if checkpoint is not None:
+            check_place(checkpoint.state.values["loop"], self.progress)
             has_all_epochs = checkpoint.state.values["loop"]["epochs"] >= self.progress.epochs
             if has_all_epochs and self.persistence.ended_by_itself():
                 log.info(
-                    "%s has trained all its %d epochs: for more, give training.epochs=...",
+                    "%s has trained %d epochs, and training.epochs is %d: for more, give training.epochs=...",
                     self.folder,
+                    checkpoint.state.values["loop"]["epochs"],
                     self.progress.epochs,
                 )
                 return {}
             self.progress.step = checkpoint.step
+        self.on_accepted()
         for logger in self.loggers:
             logger.start(self._plan())
         if checkpoint is not None:
@@ -282,6 +299,8 @@ class _Run:
         if checkpoint is not None:
             persistence.restore(checkpoint, self.loggers)
             (self.folder / "summary.json").unlink(missing_ok=True)
+        elif training.non_finite == "rollback":
+            persistence.save()
         try:
             outcome = loop.run()
             self.guard.look()
@@ -332,12 +351,15 @@ class _Run:
         unwritten = None
         self.guard.look()
         try:
-            write_summary(self.folder, summary)
-        except OSError as error:
-            unwritten = error
-            log.warning("summary.json cannot be written (%s)", error.strerror or error)
-        for logger in self.loggers:
-            logger.finish(summary)
+            for logger in self.loggers:
+                logger.finish(summary)
+        finally:
+            # Last, so that a run that is killed before has all of its end still to come.
+            try:
+                write_summary(self.folder, summary)
+            except OSError as error:
+                unwritten = error
+                log.warning("summary.json cannot be written (%s)", error.strerror or error)
         return summary, unwritten
 
 

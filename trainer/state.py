@@ -44,13 +44,9 @@ def check_state(variables: Mapping[str, Any], saved: Mapping[str, NDArray[Any]],
         With the first array that is missing, unknown, or of another shape or type.
     """
     cure = "resume with the model and the optimizer that the run was started with, or start a new run"
-    for name in variables:
-        if name not in saved:
-            raise UsageError(f"{source} has no {name}, which this configuration needs: {cure}")
-    for name, value in saved.items():
-        if name not in variables:
-            raise UsageError(f"{source} has {name}, which this configuration has not: {cure}")
-        own = variables[name].get_value(borrow=True)
+    # Shapes first: a layer that is wider or new shows by the first of its neighbours' weights.
+    for name in [name for name in variables if name in saved]:
+        value, own = saved[name], variables[name].get_value(borrow=True)
         # A carried state's rows are those of the last batch; every batch begins with as many as it needs.
         if own.shape != value.shape and not name.startswith("carried."):
             raise UsageError(
@@ -61,6 +57,12 @@ def check_state(variables: Mapping[str, Any], saved: Mapping[str, NDArray[Any]],
             raise UsageError(
                 f"{source}: {name} is of type {value.dtype}, but this configuration's is {own.dtype}: {cure}"
             )
+    for name in variables:
+        if name not in saved:
+            raise UsageError(f"{source} has no {name}, which this configuration needs: {cure}")
+    for name in saved:
+        if name not in variables:
+            raise UsageError(f"{source} has {name}, which this configuration has not: {cure}")
 
 
 def load_state(variables: Mapping[str, Any], saved: Mapping[str, NDArray[Any]]) -> None:

@@ -60,6 +60,9 @@ class Checkpointer:
         then call `settle`.
     writer : Writer, optional
         What writes the run's other files too, so that a checkpoint takes along the weights of its own moment.
+    punctual : bool, default False
+        Whether the training waits for the checkpoint before, so that which states are saved does not depend
+        on how fast the disk is.
 
     Attributes
     ----------
@@ -76,8 +79,10 @@ class Checkpointer:
         every: Every,
         gated: Collection[str] = (),
         writer: Writer | None = None,
+        punctual: bool = False,
     ) -> None:
         self.store = store
+        self.punctual = punctual
         self.every = every
         self.writer = writer or Writer()
         self._values = values
@@ -121,7 +126,9 @@ class Checkpointer:
         """
         if not self.due(step, epoch_closed):
             return False
-        if self.writer.is_busy(_JOB):
+        if self.punctual:
+            self.writer.wait()
+        elif self.writer.is_busy(_JOB):
             self._is_late = True
             return False
         self._begin(step, is_best)

@@ -6,6 +6,8 @@ import errno
 import re
 from pathlib import Path
 
+from trainer.runtime.compiler import complaint_of, told
+
 _CURES = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room within the quota",
@@ -26,8 +28,8 @@ def explain_fault(error: BaseException) -> str | None:
     'run/data.json: No space left on device: make room'
     """
     if isinstance(error, MemoryError):
-        told = " ".join(str(error).split())
-        return f"out of memory{f' ({told})' if told else ''}: choose smaller batches or a smaller model"
+        asked = " ".join(str(error).split())
+        return f"out of memory{f' ({asked})' if asked else ''}: choose smaller batches or a smaller model"
     if isinstance(error, ImportError):
         library = _LIBRARY.search(str(error))
         if library and Path(library[1]).parent.name.startswith(("tmp", "lazylinker_ext", "cutils_ext")):
@@ -39,19 +41,5 @@ def explain_fault(error: BaseException) -> str | None:
         place = f"{error.filename}: " if error.filename is not None else ""
         cure = _CURES.get(error.errno)
         return f"{place}{error.strerror}{f': {cure}' if cure else ''}"
-    return _of_compiler(error)
-
-
-def _of_compiler(error: BaseException) -> str | None:
-    """Tell of a compilation that failed: Theano raises a bare `Exception` with all that the compiler said."""
-    said = str(error.args[0]) if error.args else ""
-    if not said.startswith("Compilation failed (return status="):
-        return None
-    status, _, complaint = said.removeprefix("Compilation failed (return status=").partition("): ")
-    # Theano puts dots in the places of the ends of lines.
-    lines = [line for line in complaint.split(". ") if "error" in line.lower()] or complaint.split(". ")
-    told = lines[0].strip() or f"it ended with status {status}"
-    return (
-        f"the C++ compiler failed: {told}: see whether the disk is full and what trainer-doctor finds; "
-        "device.compiler=... gives another compiler"
-    )
+    complaint = complaint_of(error)
+    return None if complaint is None else told(complaint)

@@ -16,6 +16,7 @@ from trainer.commands.faults import explain_fault
 from trainer.errors import RunError, UsageError, nearest
 
 USER_ERRORS = (UsageError, HydraException, OmegaConfBaseException)
+LONGEST = 1600  # characters of a message: a value that it quotes may be of any length
 YAML_TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
@@ -35,6 +36,12 @@ def reported(command: Callable[[], None]) -> int:
 
 def explain(error: Exception) -> str:
     """Say in one sentence what an error means for the person who meets it."""
+    said = _explain(error)
+    half = LONGEST // 2
+    return said if len(said) <= LONGEST else f"{said[:half]} … {said[-half:]}"
+
+
+def _explain(error: Exception) -> str:
     if isinstance(error, (UsageError, RunError)):
         return " ".join(str(error).split())
     fault = explain_fault(error)
@@ -46,10 +53,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         if "=" not in error.override:
             return f"{error.override} is not KEY=VALUE: see trainer --help"
-        return (
-            f"{error.override} cannot be read as KEY=VALUE: quote a value that has spaces, commas or "
-            "brackets, as in 'data.folder=\"my data\"'"
-        )
+        return f"{error.override} cannot be read as KEY=VALUE: {_how_to_quote(error.override)}"
     ambiguous = re.search(r"Ambiguous value for argument '(.*)'", str(error))
     if ambiguous:
         return f"{ambiguous.group(1)} has several values: add --multirun to sweep over them, or write [a,b]"
@@ -61,6 +65,17 @@ def explain(error: Exception) -> str:
     if isinstance(error, USER_ERRORS):
         return " ".join(str(error).split())
     return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def _how_to_quote(override: str) -> str:
+    key, _, value = override.partition("=")
+    if value[:1] in ("[", "{"):
+        return (
+            "close each bracket, and put the whole between single quotes, so that the shell leaves it in one "
+            f"piece: '{key}={value[:1]}...{']' if value[0] == '[' else '}'}'"
+        )
+    shown = "my value" if "'" in value or '"' in value else value
+    return f"quote a value that has spaces, commas or brackets: '{key}=\"{shown}\"'"
 
 
 def _explain_key(cause: OmegaConfBaseException, error: Exception) -> str:
@@ -77,4 +92,6 @@ def _explain_key(cause: OmegaConfBaseException, error: Exception) -> str:
     if wanted:
         return f"{shown} has the wrong type: give {YAML_TYPES.get(wanted.group(1), wanted.group(1))}"
     reason = str(cause.msg or cause).splitlines()[0]
+    if "Cannot merge DictConfig with ListConfig" in reason:
+        return f"{key} is a list, and a mapping was given: put it between brackets, as in '{key}=[{{...}}]'"
     return f"{shown}: {reason[:1].lower()}{reason[1:]}"

@@ -3,35 +3,94 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trainer import config
-from trainer.errors import UsageError
+from trainer.errors import UsageError, nearest
 
+CHAINS = ("gradient", "clipping", "wrapper", "constraint")
 LEARNING_RATE_SCHEDULE = "schedule@schedule.learning_rate="
+LINKS = re.compile(rf"({'|'.join(CHAINS)})=\[([^\[\]]*)\]")
 PLANNED = re.compile(r"^  - (\w+@[\w.]+):", re.MULTILINE)
 
 
+def rewritten(arguments: Sequence[str]) -> list[str]:
+    """Give overrides the form that Hydra wants where the contract allows a shorter one.
+
+    A list of choices is a chain, whose links go by the choices' names.
+
+    >>> rewritten(["optimizer=adam", "clipping=[value,norm]"])
+    ['optimizer=adam', 'clipping=none', '+clipping@clipping.value=value', '+clipping@clipping.norm=norm']
+
+    Raises
+    ------
+    UsageError
+        Where a chain has two links of one name.
+    """
+    return [form for argument in arguments for form in _forms(argument)]
+
+
 def rewrite(argument: str) -> str:
-    """Give an override the form that Hydra wants where the contract allows a shorter one.
+    """Give an override that stands for one of Hydra's the form that Hydra wants.
 
     Experiments and debug settings are not in the defaults list, nor are schedules of hyperparameters that
     only a user's own rule has, nor the links of a chain (`clipping@clipping.first=value`): Hydra wants a plus
-    sign there.
+    sign there. A formula is put between quotes, and `GROUP=null` means its choice `none`.
 
     >>> rewrite("experiment=mnist_mlp"), rewrite("schedule@schedule.decay=linear"), rewrite("optimizer=adam")
     ('+experiment=mnist_mlp', '+schedule@schedule.decay=linear', 'optimizer=adam')
+    >>> rewrite("schedule.learning_rate.formula=initial * (1 - progress)"), rewrite("wrapper=null")
+    ('schedule.learning_rate.formula="initial * (1 - progress)"', 'wrapper=none')
     """
     if argument.startswith(LEARNING_RATE_SCHEDULE):
         return argument.replace(LEARNING_RATE_SCHEDULE, "schedule=", 1)
-    group = argument.split("=", 1)[0]
+    group, _, value = argument.partition("=")
+    if group.endswith(".formula") and value[:1] not in ("", "'", '"'):
+        escaped = value.replace('"', '\\"')
+        return f'{group}="{escaped}"'
+    if value == "null" and (config.folder() / group).is_dir():
+        choices = [path.stem for path in (config.folder() / group).glob("*.yaml")]
+        if "none" not in choices:
+            raise UsageError(f"{argument} is no choice: {nearest(value, choices)}")
+        return f"{group}=none"
     if group in ("experiment", "debug"):
         return f"+{argument}"
     if "@" in group and "=" in argument and not group.startswith("+"):
         planned = PLANNED.findall((config.folder() / "config.yaml").read_text(encoding="utf-8"))
         return argument if group in planned else f"+{argument}"
     return argument
+
+
+def refuse_merged(composed: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    """Refuse a list of choices that Hydra has made one node of: it knows no chains.
+
+    Raises
+    ------
+    UsageError
+        With the forms of a chain that a sweep and an experiment's file can have.
+    """
+    for group in CHAINS:
+        if composed.get(group) is not None and group not in choices:
+            raise UsageError(
+                f"{group} is a list of choices among others of a sweep, or in an experiment's defaults: name "
+                f"each link, as in {group}@{group}.first=..., or /{group}@{group}.first: ... in the file"
+            )
+
+
+def _forms(argument: str) -> list[str]:
+    chain = LINKS.fullmatch(argument)
+    if chain is None:
+        return [rewrite(argument)]
+    group, names = chain[1], [name.strip() for name in chain[2].split(",") if name.strip()]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"{argument} has {name} twice: give each a name of its own, as in "
+                f"{group}@{group}.first={name} {group}@{group}.second={name}"
+            )
+    return [f"{group}=none", *(f"+{group}@{group}.{name}={name}" for name in names)]
 
 
 def resumption(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:

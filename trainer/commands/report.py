@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra import compose, initialize_config_dir
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trainer import config, runtime
 from trainer.commands.messages import reported
-from trainer.commands.overrides import rewrite
+from trainer.commands.overrides import rewritten
 from trainer.errors import RunError, UsageError
 from trainer.loggers.atomic import write_atomically
 from trainer.loggers.curves import COLOURS, DPI, GREY, HYPERPARAMETER_HEIGHT, WIDTH
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 MOST_POINTS = 4000
 # A logarithmic axis shows more where most of the run lies far below the largest value.
 LOGARITHMIC_BELOW = 0.2
+WIDEST_TABLE = 200
 QUARTERS = ("first", "25 %", "50 %", "75 %", "last")
 
 
@@ -96,7 +99,7 @@ def schedules(overrides: Sequence[str], steps_per_epoch: int | None = None) -> C
     """
     config.register()
     with initialize_config_dir(str(config.folder()), version_base="1.3"):
-        composed = compose("config", overrides=[rewrite(override) for override in overrides])
+        composed = compose("config", overrides=rewritten(overrides))
     runtime.prepare(**config.device_settings(composed))
     settings = config.interpret(composed, overrides)
     hyperparameters, batches = _built(settings)
@@ -122,8 +125,11 @@ def _built(settings: Settings) -> tuple[Hyperparameters, int]:
 
 
 def _followed(hyperparameters: Hyperparameters, settings: Settings, steps_per_epoch: int) -> Course:
+    from trainer.scheduling import check_schedules
+
     epochs = settings.training.epochs
     total = epochs * steps_per_epoch
+    check_schedules(hyperparameters, steps_per_epoch, total)
     points = min(total, MOST_POINTS)
     # The quarters are among them, since the table shows them.
     quarters = {round(quarter * (total - 1) / 4) for quarter in range(5)}
@@ -209,14 +215,23 @@ def _report(options: argparse.Namespace) -> None:
         raise RunError(f"{options.output} cannot be written ({error.strerror or error})") from error
     length = f"{course.epochs} epochs of {course.steps_per_epoch} updates"
     screen().print(f"{course.title}: {length}, drawn in {options.output}", soft_wrap=True)
-    screen().print(_table(course))
+    for line in _table_lines(course):
+        screen().print(Text(line), soft_wrap=True)
     if course.follow_metrics:
         screen().print("* as long as its metric improves")
 
 
+def _table_lines(course: Course) -> list[str]:
+    """Return the table as wide as it needs to be: shortened names and numbers say nothing."""
+    paper = Console(file=io.StringIO(), width=WIDEST_TABLE, color_system=None, force_terminal=False)
+    with paper.capture() as capture:
+        paper.print(_table(course))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
 def _table(course: Course) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for heading in (*QUARTERS, "min", "max"):
         table.add_column(heading, justify="right")
     places = [course.steps.index(round(quarter * course.steps[-1] / 4)) for quarter in range(len(QUARTERS))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging.config
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer import config, runtime
-from trainer.commands.overrides import rewrite
+from trainer.commands.interpolations import check_interpolations
+from trainer.commands.overrides import rewritten
 from trainer.data.facts import Facts
 from trainer.errors import UsageError, nearest
 from trainer.loggers.atomic import write_atomically
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("best", "last", "best_averaged", "last_averaged")
 _LARGEST_YAML = 2**22
+_DEEPEST_YAML = 50
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,16 @@ def read_configuration(folder: Path, overrides: Sequence[str] = ()) -> DictConfi
     saved = _read_yaml(path)
     if not isinstance(saved, DictConfig):
         raise UsageError(f"{path} is damaged: it holds no mapping")
+    check_interpolations(OmegaConf.to_container(saved, resolve=False), str(path))
     config.register()
     try:
         composed = OmegaConf.merge(OmegaConf.structured(config.Config), saved)
     except OmegaConfBaseException as error:
-        raise UsageError(f"{path} is damaged or of another version: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0][:_LONGEST_REASON]
+        raise UsageError(f"{path} is damaged or of another version: {reason}") from error
     assert isinstance(composed, DictConfig)
     composed.allowed_targets = []
-    for override in OverridesParser.create().parse_overrides([rewrite(item) for item in overrides]):
+    for override in OverridesParser.create().parse_overrides(rewritten(overrides)):
         _apply(composed, override)
     return composed
 
@@ -149,27 +154,59 @@ def _read_yaml(path: Path) -> Any:
         raise UsageError(f"{path} is damaged: it is larger than any configuration")
     try:
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UsageError(f"{path} is damaged: it has YAML aliases, which no run writes")
+        _check_events(text, path)
         return OmegaConf.create(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path} is damaged: {reason}") from error
+        raise UsageError(f"{path} is damaged: {reason[:_LONGEST_REASON]}") from error
+
+
+def _check_events(text: str, path: Path) -> None:
+    """Refuse what takes more time or memory to read than its length lets one expect."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise UsageError(f"{path} is damaged: it has YAML aliases, which no run writes")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_YAML:
+            raise UsageError(f"{path} is damaged: it nests deeper than {_DEEPEST_YAML} levels")
 
 
 def _apply(composed: DictConfig, override: Override) -> None:
     """Change a configuration as Hydra would have: a group's choice, or a key's value."""
     key, value = override.key_or_group, override.value()
-    with initialize_config_dir(str(config.folder()), version_base="1.3"):
-        if (config.folder() / key).is_dir():
-            composed[key] = compose("config", overrides=[f"{key}={value}"])[key]
-            return
+    if (config.folder() / key).is_dir():
+        _choose(composed, key, override)
+        return
     with open_dict(composed):
         if not override.is_add() and OmegaConf.select(composed, key, default=_MISSING) is _MISSING:
             parent = OmegaConf.select(composed, key.rpartition(".")[0]) if "." in key else composed
             known = [str(name) for name in parent if name != "_target_"] if parent is not None else []
             raise UsageError(f"{key} is not a key: {nearest(key.rpartition('.')[2], known)}")
         OmegaConf.update(composed, key, value)
+
+
+def _choose(composed: DictConfig, group: str, override: Override) -> None:
+    """Put a group's file where Hydra would have: a schedule's belongs to one hyperparameter of several."""
+    with initialize_config_dir(str(config.folder()), version_base="1.3"):
+        if override.package is None and group != "schedule":
+            composed[group] = compose("config", overrides=[f"{group}={override.value()}"])[group]
+            return
+        alone = compose(None, overrides=[f"+{(override.input_line or '').lstrip('+')}"])
+    with open_dict(composed):
+        for path in _places(alone):
+            OmegaConf.update(composed, path, OmegaConf.select(alone, path), merge=False)
+
+
+def _places(node: DictConfig, path: str = "") -> Iterator[str]:
+    """Yield the paths of the components below a node."""
+    for key, below in node.items_ex(resolve=False):
+        where = f"{path}.{key!s}" if path else str(key)
+        if isinstance(below, DictConfig) and "_target_" not in below:
+            yield from _places(below, where)
+        else:
+            yield where
 
 
 _MISSING: Any = object()

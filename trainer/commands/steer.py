@@ -18,6 +18,13 @@ from trainer.loggers.screen import screen
 from trainer.ranges import ANY, range_of
 from trainer.steering import COMMANDS, Answer, Malformed, Request, State, check_request, files
 
+ENDS = {
+    "completed": "it is completed",
+    "stopped_early": "it stopped early",
+    "interrupted": "it was interrupted",
+    "diverged": "it diverged",
+    "failed": "it failed",
+}
 WAIT_SECONDS = 0.02
 LIFE_SECONDS = 0.5
 
@@ -183,7 +190,7 @@ def _running_process(run: Path) -> int:
         status = content.get("status") if isinstance(content, Mapping) else None
     except (Malformed, OSError):
         pass
-    how = f": it is {status.replace('_', ' ')}" if isinstance(status, str) and status.isprintable() else ""
+    how = f": {ENDS[status]}" if isinstance(status, str) and status in ENDS else ""
     raise UsageError(f"{run} is not running{how}; trainer resume={run} goes on with it")
 
 

@@ -31,6 +31,8 @@ class Progress:
         `compiling`, `training`, `evaluating` or `done`.
     started : float
         `time.monotonic()` when training began, in seconds; 0 until then.
+    examples_per_step : int
+        Examples of an update, but for the last one of an epoch.
     """
 
     epochs: int
@@ -41,6 +43,7 @@ class Progress:
     examples: int = 0
     phase: str = "compiling"
     started: float = 0.0
+    examples_per_step: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import io
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import console as rich_console
@@ -16,9 +15,10 @@ from rich.text import Text
 
 from trainer.loggers.bars import Bars
 from trainer.loggers.base import LayerRow, Logger, Plan
+from trainer.loggers.json_lines import earlier_records
 from trainer.loggers.rows import EpochTable
 from trainer.loggers.screen import screen, shown, shows_bars
-from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, span, spoken
+from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, near, show, span, spoken
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,10 @@ class Console(Logger):
         width = self._console.width - 1 if live else None
         self._plan = plan
         self._table = EpochTable(plan.monitor, plan.mode, width)
+        for record in earlier_records(plan):
+            self._table.remember(record)
         self._say(Text(plan.title, "bold"))
-        self._say(_labelled("folder", "dim", _near(plan.folder)))
+        self._say(_labelled("folder", "dim", near(plan.folder)))
         if plan.network:
             self._say_table(network_table(plan.network))
         if live:
@@ -75,6 +77,10 @@ class Console(Logger):
         for line in lines:
             self._say(line)
 
+    def rewind(self, step: int) -> None:
+        """Forget what was best at later steps."""
+        self._table.rewind(step)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Take the bars away, which `close` does too, and show how the run ended."""
         self.close()
@@ -82,7 +88,7 @@ class Console(Logger):
         for line in _ending(summary):
             self._say(line)
         if self._plan is not None:
-            self._say(_labelled("folder", "dim", _near(self._plan.folder)))
+            self._say(_labelled("folder", "dim", near(self._plan.folder)))
 
     def close(self) -> None:
         """Take the bars away and give the cursor back."""
@@ -163,11 +169,3 @@ def _metrics(values: Mapping[str, Any]) -> str:
 
 def _labelled(label: str, style: str, words: str) -> Text:
     return Text.assemble((f"{label:14}", style), words)
-
-
-def _near(folder: Path) -> str:
-    """Return a folder as a person would type it here."""
-    try:
-        return str(folder.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(folder)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.loggers.atomic import write_atomically
 from trainer.loggers.base import Logger, Plan, improves
-from trainer.loggers.json_lines import read_records
+from trainer.loggers.json_lines import earlier_records
 from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ LEGEND_ABOVE: dict[str, Any] = {
     "borderaxespad": 0.1,
     "fontsize": 10,
 }
-LEGEND_WITHIN: dict[str, Any] = {"loc": "upper right", "framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
+LEGEND_WITHIN: dict[str, Any] = {"loc": "best", "framealpha": 0.8, "edgecolor": "none", "fontsize": 9}
 
 
 class Curves(Logger):
@@ -65,9 +65,7 @@ class Curves(Logger):
     def start(self, plan: Plan) -> None:
         """Take up the records of the run's earlier life, where it had one."""
         self._plan = plan
-        earlier = plan.folder / "metrics.jsonl"
-        self.records = [*read_records(earlier)] if plan.progress.step and earlier.exists() else []
-        self.rewind(plan.progress.step)
+        self.records = [*earlier_records(plan)]
 
     def record(self, record: Mapping[str, float | int]) -> None:
         """Keep a record for the end."""
@@ -223,9 +221,10 @@ def _panels(course: _Course) -> tuple[list[_Panel], list[str]]:
         if name == "learning_rate" or len(set(values)) > 1:
             hyperparameters.append(_Panel(name, [key], is_hyperparameter=True))
         else:
-            constants.append(f"{spoken(name)} {show(key, values[0])}")
+            constants.append(f"{name} {show(key, values[0])}")
     for panel in metrics.values():
         panel.keys.sort(key=_order)
+    hyperparameters.sort(key=lambda panel: panel.name != "learning_rate")
     return [panel for panel in (*metrics.values(), *hyperparameters) if panel.keys], constants
 
 
@@ -286,7 +285,7 @@ def _dress(axes: Axes, panel: _Panel, course: _Course) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axes.set_gid(panel.name)
-    axes.set_title(spoken(panel.name), loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(spoken(panel.name.replace(".", " ")), loc="left", fontsize=11, fontweight="bold")
     if panel.is_fraction:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     first, last = course.x[0], course.x[-1]

@@ -120,6 +120,20 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
+def earlier_records(plan: Plan) -> list[dict[str, Any]]:
+    """Return the records of a resumed run's earlier life up to where it goes on; none in a new run.
+
+    Raises
+    ------
+    UsageError
+        As `read_records` does.
+    """
+    path, step = plan.folder / "metrics.jsonl", plan.progress.step
+    if not step or not path.exists():
+        return []
+    return [record for record in read_records(path) if (record.get("step") or 0) <= step]
+
+
 def _length_until(content: bytes, step: int, path: Path) -> int:
     """Return how many bytes the whole lines have that stand before the first record of a later step."""
     length = 0

@@ -59,12 +59,24 @@ class EpochTable:
         self.width = width
         self._keys: list[str] = []
         self._columns: list[Column] = []
-        self._best: float | None = None
+        self._bests: list[tuple[float, float]] = []
 
     def lines(self, record: Mapping[str, float | None]) -> list[Text]:
         """Return a record's row, with the heading above it where the record brings new columns."""
         heading = self._heading() if self._adopt(record) else []
         return [*heading, self._row(record)]
+
+    def remember(self, record: Mapping[str, float | None]) -> bool:
+        """Count a row whether or not it is made; return whether it is the best so far."""
+        value, best = record.get(self.monitor), self._bests[-1][1] if self._bests else None
+        if value is None or not improves(value, best, self.mode):
+            return False
+        self._bests.append((record.get("step") or 0, value))
+        return True
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows of later steps."""
+        self._bests = [best for best in self._bests if best[0] <= step]
 
     def _adopt(self, record: Mapping[str, float | None]) -> bool:
         new = [key for key in _wanted(record) if key not in self._keys]
@@ -97,10 +109,7 @@ class EpochTable:
         return [Text(line, "dim") for line in (upper.rstrip(), lower) if line]
 
     def _row(self, record: Mapping[str, float | None]) -> Text:
-        value = record.get(self.monitor)
-        best = improves(value, self._best, self.mode)
-        if best:
-            self._best = value
+        best = self.remember(record)
         row = Text()
         for number, column in enumerate(self._columns):
             cell = show(column.key, record[column.key]) if column.key in record else "-"

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import UsageError
+from trainer.errors import RunError, UsageError
 from trainer.runtime import damage, devices, flags, modules, quiet, verification, waiting
 from trainer.runtime.blas import Blas
 from trainer.runtime.choices import Choices
-from trainer.runtime.compiler import Compiler
+from trainer.runtime.compiler import Compiler, complaint_of, told
 
 __all__ = ["Blas", "Choices", "Compiler", "Runtime", "current", "prepare", "verify"]
 
@@ -97,6 +97,8 @@ def prepare(
     ------
     UsageError
         For whatever is missing, does not work, or cannot be changed any more, with its cure.
+    RunError
+        Where the compiler fails though it works.
     """
     global _chosen, _ready
     choices = Choices(name, precision, threads, blas_ldflags, compiler, compile_cache)
@@ -135,6 +137,7 @@ def prepare(
     modules.use_compiled_code()
     modules.keep_modules()
     modules.keep_scan_working()
+    waiting.let_go_after_failures()
     modules.remember_processor_options(program, cache)
     _ready = Runtime(device, device_name, precision, number, library, program, cache)
     return _ready
@@ -200,6 +203,9 @@ def _import_theano(user: flags.UserFlags, decided: Mapping[str, str]) -> str:
         try:
             import theano  # noqa: F401
         except Exception as error:
+            complaint = complaint_of(error)
+            if complaint is not None:
+                raise RunError(told(complaint)) from error
             raise UsageError(
                 f"Theano cannot be imported ({type(error).__name__}: {error}): "
                 "mend THEANO_FLAGS or .theanorc where they are meant, and see what trainer-doctor finds"

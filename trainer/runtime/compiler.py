@@ -92,9 +92,30 @@ def find(asked: str | None, origin: str, cache: Path) -> Compiler:
     return Compiler(compiler, remember(cache, "compiler", stamp(compiler), trial))
 
 
+def complaint_of(error: BaseException) -> str | None:
+    """Return what the compiler said first, where an error of Theano is of a compilation; else None.
+
+    Theano raises a bare `Exception` with all that the compiler said, dots in the places of the ends of lines.
+    """
+    said = str(error.args[0]) if error.args else ""
+    start = "Compilation failed (return status="
+    if not said.startswith(start):
+        return None
+    status, _, complaint = said.removeprefix(start).partition("): ")
+    return _last(complaint.replace(". ", "\n").strip() or f"it ended with status {status}")
+
+
+def told(complaint: str) -> str:
+    """Return the sentence for a compiler that failed while a run compiled."""
+    return (
+        f"the C++ compiler failed ({complaint}): see whether there is room on the disk, and what "
+        "trainer-doctor finds; device.compiler=... gives another compiler"
+    )
+
+
 def _locate(asked: str | None, origin: str) -> str:
     if asked is not None:
-        found = shutil.which(Path(asked).expanduser()) if asked.strip() else None
+        found = shutil.which(str(Path(asked).expanduser())) if asked.strip() else None
         if found is None:
             raise UsageError(
                 f"{origin}={asked}: there is no such C++ compiler, and Theano needs one; "

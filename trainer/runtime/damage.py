@@ -85,8 +85,11 @@ def is_whole(path: Path) -> bool:
             file.seek(table + size * (count - 1))
             if len(file.read(_SECTION_BYTES)) < _SECTION_BYTES:
                 return False
-            file.seek(table + size * names + 4)
-            return file.read(4) == struct.pack("<I", _STRING_TABLE)
+            file.seek(table + size * names)
+            _, kind, *_, alignment, _ = struct.unpack("<IIQQQQIIQQ", file.read(_SECTION_BYTES))
+            return bool(kind == _STRING_TABLE and alignment)
+    except struct.error:
+        return False
     except OSError:
         return True
 

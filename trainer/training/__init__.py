@@ -4,7 +4,7 @@ from trainer.training.accumulation import Accumulation, accumulate
 from trainer.training.callbacks import Callback, EarlyStopping
 from trainer.training.divergence import Diverged, NonFinitePolicy
 from trainer.training.loop import Loop
-from trainer.training.outcome import Outcome
+from trainer.training.outcome import Outcome, check_place
 from trainer.training.resident import Resident, choose_feeding, make_resident
 from trainer.training.signals import Interrupted, StopSignals
 from trainer.training.standing_in import standing_in
@@ -33,6 +33,7 @@ __all__ = [
     "TrainingStep",
     "WeightKeeper",
     "accumulate",
+    "check_place",
     "choose_feeding",
     "compile_evaluation",
     "compile_training_step",

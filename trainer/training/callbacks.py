@@ -66,6 +66,10 @@ class EarlyStopping(Callback):
         self.best: float | None = None
         self.waited = 0
 
+    def on_train_start(self, loop: Control) -> None:
+        """Stop at once a run that was resumed after it had been stopped, and with no more patience."""
+        self._stop_if_due(loop)
+
     def on_epoch_end(self, loop: Control, record: Mapping[str, float]) -> None:
         """Count the epochs without an improvement, and ask the loop to stop after `patience` of them."""
         value = record[loop.monitor]
@@ -73,8 +77,7 @@ class EarlyStopping(Callback):
             self.best, self.waited = value, 0
             return
         self.waited += 1
-        if self.waited >= self.patience:
-            loop.stop(f"{loop.monitor} has not improved for {self.waited} epochs")
+        self._stop_if_due(loop)
 
     def state(self) -> dict[str, Any]:
         """Give the best value and the epochs since then."""
@@ -83,3 +86,7 @@ class EarlyStopping(Callback):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.best, self.waited = state["best"], state["waited"]
+
+    def _stop_if_due(self, loop: Control) -> None:
+        if self.waited >= self.patience:
+            loop.stop(f"{loop.monitor} has not improved for {self.waited} epochs")

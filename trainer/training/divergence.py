@@ -105,7 +105,7 @@ class NonFinitePolicy:
     def _skip(self, told: str, step: int) -> bool:
         in_a_row = self._skipped_in_a_row if self._last_skipped == step - 1 else 0
         if in_a_row >= self.limit:
-            raise self._ended(f"{told}, after {in_a_row} steps in a row that were skipped: {_CURES}")
+            raise self._ended(f"{told}, after {_steps(in_a_row)}: {_CURES}")
         self._last_skipped, self._skipped_in_a_row = step, in_a_row + 1
         if not in_a_row:
             log.warning("skipped a step: %s", told)
@@ -113,7 +113,8 @@ class NonFinitePolicy:
 
     def _roll_back(self, told: str) -> bool:
         if self._rollbacks >= self.limit:
-            raise self._ended(f"{told}, after {self.limit} returns to a checkpoint: {_CURES}")
+            times = "a return" if self.limit == 1 else f"{self.limit} returns"
+            raise self._ended(f"{told}, after {times} to a checkpoint: {_CURES}")
         self._rollbacks += 1
         if not self.rollback():
             raise self._ended(f"{told}, before there was a checkpoint to return to: {_CURES}")
@@ -123,6 +124,10 @@ class NonFinitePolicy:
     def _ended(self, message: str) -> Diverged:
         self.on_diverged()
         return Diverged(message)
+
+
+def _steps(in_a_row: int) -> str:
+    return "a step that was skipped" if in_a_row == 1 else f"{in_a_row} steps in a row that were skipped"
 
 
 def _describe(error: NonFinite) -> str:

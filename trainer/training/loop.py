@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from trainer.errors import UsageError
 from trainer.hyperparameters import Hyperparameters
 from trainer.kernels.finite import NonFinite
 from trainer.loggers.base import Logger, Progress, improves
 from trainer.training.callbacks import Callback
 from trainer.training.divergence import Diverged, NonFinitePolicy
-from trainer.training.outcome import Epoch, Outcome, Record
+from trainer.training.outcome import Epoch, Outcome, Record, check_place
 from trainer.training.signals import Interrupted, StopSignals
 
 log = logging.getLogger(__name__)
@@ -162,6 +161,7 @@ class Loop:
             "seconds": self._elapsed(),
             "epoch": asdict(self._epoch),
             "steps_per_epoch": self.progress.steps_per_epoch,
+            "examples_per_step": self.progress.examples_per_step,
             "non_finite": self.non_finite.state(),
             "stop": None if self._stops_now else self._stop_reason,
             "best": outcome.best,
@@ -185,16 +185,9 @@ class Loop:
         Raises
         ------
         UsageError
-            Where the state stands in the middle of an epoch that has another number of steps now; nothing is
-            changed then.
+            As `check_place` does; nothing is changed then.
         """
-        steps, planned = state["steps_per_epoch"], self.progress.steps_per_epoch
-        if state["epoch"]["position"] and steps != planned:
-            raise UsageError(
-                f"the saved state stands in the middle of an epoch of {steps} steps, but an epoch has "
-                f"{planned} now: resume with the run's own data, training.batch_size, training.accumulation "
-                "and training.steps_per_epoch"
-            )
+        check_place(state, self.progress)
         outcome = self.outcome
         outcome.epochs, outcome.steps = state["epochs"], state["steps"]
         outcome.examples, outcome.seconds = state["examples"], state["seconds"]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.errors import UsageError
+from trainer.loggers.base import Progress
 
 Record = dict[str, float]
 
@@ -69,3 +74,26 @@ class Epoch:
             "train/loss": self.loss / self.examples if self.examples else math.nan,
             "train/gradient_norm": self.norm / steps if steps else math.nan,
         }
+
+
+def check_place(state: Mapping[str, Any], progress: Progress) -> None:
+    """Refuse a state of `Loop.state` that stands in the middle of an epoch which is cut otherwise now.
+
+    Raises
+    ------
+    UsageError
+        Where an epoch has another number of steps, or a step another number of examples.
+    """
+    steps, examples = state["steps_per_epoch"], state["examples_per_step"]
+    if not state["epoch"]["position"] or (steps, examples) == (
+        progress.steps_per_epoch,
+        progress.examples_per_step,
+    ):
+        return
+    told = f"{steps} steps, but an epoch has {progress.steps_per_epoch} now"
+    if steps == progress.steps_per_epoch:
+        told = f"steps of {examples} examples, but a step has {progress.examples_per_step} now"
+    raise UsageError(
+        f"the saved state stands in the middle of an epoch of {told}: resume with the run's own data, "
+        "training.batch_size, training.accumulation and training.steps_per_epoch"
+    )

@@ -66,14 +66,15 @@ class WeightKeeper:
         }
 
     def save_last(self) -> None:
-        """Save the present weights as the last ones, and the best ones where somebody deleted them."""
-        if not all((self.folder / name).exists() for name in self.best_files):
-            self.save_best_again()
+        """Save the present weights as the last ones."""
         self._save("last", self._present())
 
-    def save_best_again(self) -> None:
-        """Save the best weights once more."""
-        self._save("best", self._best)
+    def replace_missing(self) -> None:
+        """Save the best weights again where somebody deleted their files."""
+        for kind, name in zip(self.kinds, self.best_files, strict=True):
+            waits = self.writer is not None and self.writer.is_busy(f"best{kind} weights")
+            if kind in self._best and not waits and not (self.folder / name).exists():
+                self._write(f"best{kind}", self._best[kind])
 
     def restore_best(self, *, averaged: bool = False) -> None:
         """Give the network its best weights again, or their averages, where there are any."""
