@@ -1,9 +1,10 @@
 """Kill a run again and again, resume it each time, and compare it with one that was left alone, bit for bit.
 
-By hand: scripts/soak [--kills N] [--seed S] [--full-disk]. Both runs train the same small network with all that
-a state can consist of. One is killed by SIGKILL at N moments that the seed draws: while it starts, compiles,
-trains, evaluates, writes a checkpoint, and at its end; with --full-disk, every second of its lives can write no
-file of more than 8 kB, which is less than a checkpoint's. Status 1 says that the two left something different.
+By hand: scripts/soak [--kills N] [--seed S] [--full-disk]. Both runs train the same small network with all
+that a state can consist of. One is killed by SIGKILL at N moments that the seed draws: while it starts,
+compiles, trains, evaluates, writes a checkpoint, and at its end; with --full-disk, every second of its
+lives can write no file of more than 8 kB, which is less than a checkpoint's. Status 1 says that they left
+something different.
 """
 
 from __future__ import annotations

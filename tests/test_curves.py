@@ -73,6 +73,21 @@ def test_curves_draw_every_record_in_a_panel_of_its_metric() -> None:
     assert drawn["learning_rate"].get_xlabel() == "epoch"
 
 
+def test_hyperparameters_stand_by_their_names_the_learning_rate_first() -> None:
+    own = {"hyperparameter/groups.head.weight_decay": 0.1, "hyperparameter/averaging.decay": 0.99}
+    records = [
+        {"hyperparameter/clipping.value.max_value": epoch / 10, **record, **own}
+        for epoch, record in enumerate(history(3), 1)
+    ]
+    figure = curves_figure(records)
+    drawn = panels(figure)
+    assert list(drawn) == ["loss", "accuracy", "learning_rate", "clipping.value.max_value"]
+    assert drawn["clipping.value.max_value"].get_title(loc="left") == "clipping value max value"
+    assert figure.get_supxlabel() == (
+        "constant: momentum 0.9, groups.head.weight_decay 0.1, averaging.decay 0.99"
+    )
+
+
 @pytest.mark.parametrize(
     ("monitor", "mode", "epoch"), [("validation/loss", "min", 4), ("validation/accuracy", "max", 6)]
 )

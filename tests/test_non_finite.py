@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def steps(finished: Finished) -> list[int]:
     return [record["step"] for record in finished.records]
 
 
-def state(folder: Path, step: int) -> dict[str, np.ndarray]:
+def state(folder: Path, step: int) -> dict[str, Any]:
     """Return the tensors of the state after a step."""
     return load_file(folder / "checkpoints" / f"step-{step:09d}" / "tensors.safetensors")
 

@@ -82,6 +82,18 @@ def test_it_writes_a_picture_and_prints_a_table(capsys: pytest.CaptureFixture[st
     assert struct.unpack(">I", head[16:20]) == (1200,)
 
 
+def test_no_name_and_no_number_is_shortened_on_a_narrow_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    typed = ["clipping=[value]", "schedule@schedule.clipping.value.max_value=cosine"]
+    final = "schedule.clipping.value.max_value.final=1.234e-9"
+    assert report.main([*typed, final, "schedule=one_cycle", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "clipping.value.max_value" in out
+    assert "…" not in out
+
+
 def test_the_lines_of_the_picture_are_the_values() -> None:
     values = {"learning_rate": [1.0, 0.1, 0.01, 0.001], "wrapper.momentum": [0.9, 0.8, 0.7, 0.6]}
     course = report.Course("a run", 2, 2, [0, 1, 2, 3], values, ("wrapper.momentum",))
