@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -80,6 +81,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder: Path = tmp_path_factory.mktemp("made") / "run"
     patch = pytest.MonkeyPatch()
+    root = logging.getLogger()
+    patch.setattr(root, "handlers", [])
+    patch.setattr(root, "level", root.level)
     patch.setattr(sys, "argv", ["trainer", *SMALL, f"hydra.run.dir={folder}"])
     cli.main()
     patch.undo()
@@ -163,7 +167,7 @@ def interpreted(folder: Path) -> None:
     config.interpret(composed, given_overrides(folder), trusted=[])
 
 
-@fuzz(100)
+@fuzz(3000)
 @given(st.data())
 def test_a_configuration_with_other_values_is_read_or_refused(made: Path, data: Any) -> None:
     path = made / ".hydra" / "config.yaml"
@@ -172,7 +176,7 @@ def test_a_configuration_with_other_values_is_read_or_refused(made: Path, data: 
         told(lambda: interpreted(made))
 
 
-@fuzz(100)
+@fuzz(3000)
 @given(st.data())
 def test_a_configuration_with_other_bytes_is_read_or_refused(made: Path, data: Any) -> None:
     path = made / ".hydra" / data.draw(st.sampled_from(["config.yaml", "overrides.yaml"]))

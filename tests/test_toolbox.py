@@ -70,8 +70,8 @@ def test_one_compiled_step_serves_a_run_whatever_changes_in_it(
     epsilons = [record["hyperparameter/epsilon"] for record in finished.records]
     assert epsilons[1:] == [0.5, 0.5] != epsilons[:2]
     assert finished.summary["steering"][0]["step"] == 5
-    # One function updates anything; the other one evaluates.
-    assert sorted(made) == [False, True]
+    # One function updates anything; the others evaluate.
+    assert made.count(True) == 1
 
 
 @uncompiled

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import MNIST, ROOT, Finished, needs_mnist, spawn
 from trainer.commands import predict
+from trainer.kernels.copying import copier
 
 Train = Callable[..., Finished]
 
@@ -129,6 +130,7 @@ def test_another_seed_gives_other_numbers(train: Train) -> None:
 def test_each_run_compiles_two_functions_whatever_its_schedules_change(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    copier()  # of checkpoints: one in a process, whatever is trained in it
     compiled = []
     make = theano.compile.function_module.FunctionMaker.create
 

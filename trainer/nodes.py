@@ -77,6 +77,8 @@ class NodeReader:
         also: str | None = None,
     ) -> Iterator[tuple[str, Component]]:
         """Yield the components of a group of named nodes, leaving out those that were set to null."""
+        if not isinstance(nodes or {}, Mapping):
+            raise UsageError(f"{key}={nodes} is no mapping: give each a name, as in {key}.NAME._target_=...")
         for name, node in (nodes or {}).items():
             if node is not None:
                 yield name, self.component(node, f"{key}.{name}", provided, also=also)
@@ -105,6 +107,8 @@ class NodeReader:
 
     def schedules(self, node: Mapping[str, Any], key: str) -> Iterator[tuple[str, ScheduleSettings]]:
         """Yield the schedules below a node by the name of what they schedule, `wrapper.momentum` for one."""
+        if not isinstance(node, Mapping):
+            raise UsageError(f"{key}={node} is no mapping: give schedules by name, as in schedule=cosine")
         if "_target_" in node:
             raise UsageError(
                 f"{key}._target_ schedules nothing: begin the schedule's file with the line "

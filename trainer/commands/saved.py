@@ -167,6 +167,8 @@ def _check_events(text: str, path: Path) -> None:
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise UsageError(f"{path} is damaged: it has YAML aliases, which no run writes")
+        if isinstance(event, yaml.ScalarEvent) and not depth:
+            raise UsageError(f"{path} is damaged: it holds neither a mapping nor a list")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST_YAML:
