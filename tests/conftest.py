@@ -26,6 +26,22 @@ MNIST = ROOT.parent / "shared" / "data" / "mnist"
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason=f"the MNIST files are not in {MNIST}")
 
 
+@pytest.fixture(autouse=True)
+def logging_as_pytest_has_it() -> Iterator[None]:
+    """Take away what a run in this process has set up for its log: it would write to the run's folder on."""
+    _reset_logging()
+    yield
+    _reset_logging()
+
+
+def _reset_logging() -> None:
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if not type(each).__module__.startswith("_pytest")]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(logging.WARNING)
+
+
 @dataclass
 class Finished:
     """What a command left: its exit status, what it printed, and its run's folder."""
@@ -50,14 +66,12 @@ class Finished:
 @pytest.fixture
 def train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Finished]]:
+) -> Callable[..., Finished]:
     """Run the command `trainer` in this process, from an empty folder."""
     from trainer import cli
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
 
     def call(*arguments: str, folder: str = "run") -> Finished:
         single = not any(word in ("-m", "--multirun") or word.startswith("resume=") for word in arguments)
@@ -72,8 +86,7 @@ def train(
         captured = capfd.readouterr()
         return Finished(status, captured.out, captured.err, tmp_path / folder)
 
-    yield call
-    root.handlers[:], root.level = handlers, level
+    return call
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def interpreted(folder: Path) -> None:
     config.interpret(composed, given_overrides(folder), trusted=[])
 
 
-@fuzz(3000)
+@fuzz(100)
 @given(st.data())
 def test_a_configuration_with_other_values_is_read_or_refused(made: Path, data: Any) -> None:
     path = made / ".hydra" / "config.yaml"
@@ -176,7 +176,7 @@ def test_a_configuration_with_other_values_is_read_or_refused(made: Path, data: 
         told(lambda: interpreted(made))
 
 
-@fuzz(3000)
+@fuzz(100)
 @given(st.data())
 def test_a_configuration_with_other_bytes_is_read_or_refused(made: Path, data: Any) -> None:
     path = made / ".hydra" / data.draw(st.sampled_from(["config.yaml", "overrides.yaml"]))
@@ -255,6 +255,17 @@ DOUBLING: dict[str, dict[str, Any]] = {
     "within itself": {"b0": {"b1": "${data.b0}"}},
     "by a resolver": {"b0": {"b1": "${oc.dict.values:data.b0}"}},
 }
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["data.augmentation=[crop]", "data=null", f"training.epochs=1{'0' * 400}"],
+)
+def test_what_was_found_by_such_examples_is_refused_where_a_person_types_it(train: Train, typed: str) -> None:
+    finished = train(typed)
+    assert finished.status == 2
+    assert finished.err.startswith("Error: ")
+    assert len(finished.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("kind", DOUBLING)
