@@ -77,7 +77,7 @@ class Persistence:
     @property
     def path(self) -> Path:
         """Where the checkpoint of the present step lies, or will."""
-        return self.store.folder / f"step-{self._step:09d}"
+        return self.store.place(self._step)
 
     def attach(self, loop: Loop, steering: Steering) -> None:
         """Watch a loop, and save its state and that of its steering."""

@@ -67,7 +67,6 @@ def train(
         What `trainer.runtime.prepare` returned.
     signals : StopSignals, optional
         Asked after each step whether to stop.
-
     resume : bool, default False
         Whether to go on from the newest sound checkpoint in the folder; where there is none, the run begins
         anew.

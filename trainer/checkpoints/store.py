@@ -110,7 +110,7 @@ class CheckpointStore:
     def write(self, state: State, values: str, step: int, is_best: bool) -> Path:
         """Write a checkpoint as `save` does, of values that are JSON already, and delete none."""
         self.folder.mkdir(exist_ok=True)
-        place = self._place(step)
+        place = self.place(step)
         part = place.with_name(f".{place.name}.part")
         files = [path for name in self.files if (path := self.folder / name).is_file()]
         try:
@@ -133,7 +133,7 @@ class CheckpointStore:
         kept.update([number for number in earlier if self._is_best(number)][-1:])
         for number in steps:
             if number not in kept:
-                place = self._place(number)
+                place = self.place(number)
                 # Hidden before it is deleted, so that a deletion that is cut short leaves nothing to warn of.
                 hidden = place.with_name(f".{place.name}.part")
                 _delete(hidden)
@@ -157,7 +157,7 @@ class CheckpointStore:
         for step in reversed(self.steps()):
             if before is not None and step >= before:
                 continue
-            place = self._place(step)
+            place = self.place(step)
             try:
                 checkpoint = read_checkpoint(place)
                 if checkpoint.step != step:
@@ -207,12 +207,13 @@ class CheckpointStore:
         flush_folder(self.folder)
         _delete(old)
 
-    def _place(self, step: int) -> Path:
+    def place(self, step: int) -> Path:
+        """Return where the checkpoint of a step lies, or would."""
         return self.folder / f"step-{step:09d}"
 
     def _is_best(self, step: int) -> bool:
         if step not in self._best:
-            self._best[step] = read_is_best(self._place(step))
+            self._best[step] = read_is_best(self.place(step))
         return self._best[step]
 
 

@@ -93,7 +93,7 @@ class Cell:
         after: Sequence[Array],
         saved: Array,
     ) -> None:
-        """Compute the states after a step from those before it.
+        """Compute the states after a step from those before it; each kind has its own.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Cell:
         d_projected: Array,
         d_recurrent: Array,
     ) -> None:
-        """Compute the gradients of a step's sums from those of the states after it.
+        """Compute the gradients of a step's sums from those of the states after it; each kind has its own.
 
         Parameters
         ----------

@@ -278,6 +278,8 @@ class Layer:
     def apply(self, x: Any, training: bool) -> Any:
         """Return the output, symbolic, for a batch of inputs `x`; `training` tells training from evaluation.
 
+        Each layer has its own.
+
         Where `uses_mask` is set, it is called with a third argument `mask`: None, or a symbolic matrix of
         floatX, (examples, time), with 1 where a sequence has a step and 0 behind its end.
         """

@@ -105,11 +105,11 @@ class Objective:
             )
 
     def target_variable(self) -> Any:
-        """Make a symbolic batch of targets."""
+        """Make a symbolic batch of targets; each objective has its own."""
         raise NotImplementedError
 
     def losses(self, output: Any, targets: Any) -> Any:
-        """Return the loss of each example as evaluations report it, a symbolic vector."""
+        """Return the loss of each example as evaluations report it, a symbolic vector; each has its own."""
         raise NotImplementedError
 
     def training_losses(self, output: Any, targets: Any) -> Any:

@@ -296,8 +296,7 @@ class Loop:
             outcome.best = record
             self.on_best()
         outcome.history.append(record)
-        if hasattr(self.hyperparameters, "observe"):
-            self.hyperparameters.observe(record, self.monitor, self.mode)
+        self.hyperparameters.observe(record, self.monitor, self.mode)
         for logger in self.loggers:
             logger.record(record)
         for callback in self.callbacks.values():
