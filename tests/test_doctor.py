@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+from typing import Any
+
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainer import runtime
-from trainer.commands import doctor
+from trainer.commands import doctor, prebuilding
+from trainer.errors import RunError
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +75,23 @@ def test_a_wrong_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
         doctor.main(["--size", "0"])
     assert stopped.value.code == 2
     assert "--size" in capsys.readouterr().err
+
+
+def test_what_the_default_command_needs_is_compiled_by_running_it_for_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        started.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "Traceback\nError: no room on the disk\n")
+
+    monkeypatch.setattr(subprocess, "run", start)
+    choices = runtime.Choices(precision="float64", compile_cache=f"{tmp_path}/it's here")
+    with pytest.raises(RunError, match=r"the default command fails \(no room on the disk\)"):
+        prebuilding.build(choices)
+    ((*_, module, epochs, steps, name, precision, cache, _),) = started
+    assert (module, epochs, steps) == ("trainer", "training.epochs=1", "training.steps_per_epoch=1")
+    assert (name, precision) == ("device.name='cpu'", "device.precision='float64'")
+    parsed = OverridesParser.create().parse_override(cache)
+    assert (parsed.key_or_group, parsed.value()) == ("device.compile_cache", f"{tmp_path}/it's here")

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer import runtime
-from trainer.errors import UsageError
+from trainer.commands.prebuilding import build
+from trainer.errors import RunError, UsageError
 from trainer.runtime import devices, flags
 from trainer.runtime.threads import cores
 
@@ -57,17 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 where all that is needed is there, 1 where something is missing, 2 for a wrong command line.
     """
     options = _parser().parse_args(argv)
-    rows = examine(
-        runtime.Choices(
-            options.device,
-            options.precision,
-            options.threads,
-            options.blas_ldflags,
-            options.compiler,
-            options.compile_cache,
-        ),
-        options.size,
+    choices = runtime.Choices(
+        options.device,
+        options.precision,
+        options.threads,
+        options.blas_ldflags,
+        options.compiler,
+        options.compile_cache,
     )
+    rows = examine(choices, options.size)
+    if options.build and all(row.verdict != MISSING for row in rows):
+        rows.append(_built(choices))
     show(rows, Console())
     return 1 if any(row.verdict == MISSING for row in rows) else 0
 
@@ -94,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile-cache", metavar="FOLDER", help="the folder of compiled modules")
     parser.add_argument(
         "--size", type=_size, default=2000, metavar="N", help="measure N by N matrices (default: 2000)"
+    )
+    parser.add_argument(
+        "--build", action="store_true", help="compile what the default command needs, for its first run"
     )
     return parser
 
@@ -245,6 +249,14 @@ def _gigaflops(multiply: Callable[[], Any], size: int, rounds: int = 5) -> float
         multiply()
         seconds.append(time.perf_counter() - start)
     return 2.0 * size**3 / statistics.median(seconds) / 1e9
+
+
+def _built(choices: runtime.Choices) -> Row:
+    try:
+        seconds = build(choices)
+    except RunError as error:
+        return Row("Compiled modules", str(error), MISSING)
+    return Row("Compiled modules", f"those of the default command, in {seconds:.1f} s")
 
 
 def _optional() -> list[Row]:

@@ -32,10 +32,10 @@ def explain_fault(error: BaseException) -> str | None:
         return f"out of memory{f' ({asked})' if asked else ''}: choose smaller batches or a smaller model"
     if isinstance(error, ImportError):
         library = _LIBRARY.search(str(error))
-        if library and Path(library[1]).parent.name.startswith(("tmp", "lazylinker_ext", "cutils_ext")):
+        if library and Path(library[1]).parent.name == "modules":
             return (
                 f"the compile cache has a module that cannot be loaded ({' '.join(str(error).split())}): "
-                f"delete {Path(library[1]).parent}, and it is compiled anew"
+                f"delete {library[1]}, and it is compiled anew"
             )
     if isinstance(error, OSError) and error.errno is not None:
         place = f"{error.filename}: " if error.filename is not None else ""

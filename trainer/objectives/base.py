@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Total = NDArray[np.float64]
 Predict = Callable[[NDArray[Any]], NDArray[Any]]
+Picture: TypeAlias = "Figure | Callable[[], Figure]"
 
 
 def mean(total: Total, examples: int) -> Any:
@@ -124,7 +125,7 @@ class Objective:
         """Return what the network's outputs, (examples, ...), say to a person, by name, an example a row."""
         return {"output": outputs}
 
-    def pictures(self, metrics: Mapping[str, Any], data: Data, predict: Predict) -> Mapping[str, Figure]:
+    def pictures(self, metrics: Mapping[str, Any], data: Data, predict: Predict) -> Mapping[str, Picture]:
         """Return pictures of how the network does on the test part, by the name of their file.
 
         Parameters
@@ -139,7 +140,8 @@ class Objective:
 
         Returns
         -------
-        mapping of str to Figure
-            matplotlib figures; `confusion_matrix` is written as `confusion_matrix.png`.
+        mapping of str to Figure, or to function
+            matplotlib figures, or functions without arguments that make them; `confusion_matrix` is written
+            as `confusion_matrix.png`. A function that can be pickled is called where nobody waits for it.
         """
         return {}

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 from theano import tensor
 
+from trainer.confusion import confusion_picture
 from trainer.data import Data
 from trainer.errors import UsageError
-from trainer.objectives.base import Metric, Objective, Predict
+from trainer.objectives.base import Metric, Objective, Picture, Predict
 from trainer.objectives.metrics import among_largest, answers, confusion_matrix, perplexity
 from trainer.objectives.shapes import number
 from trainer.objectives.targets import are_whole, class_counts, refuse_kinds, refuse_values, target_type
 from trainer.ranges import refuse_out_of_range
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_CONFUSED = 100  # classes: a larger confusion matrix is no reading, and fills summary.json
 
@@ -123,15 +121,17 @@ class CrossEntropy(Objective):
 
     def predictions(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Return each example's `class`, that of the largest logit, and the `probability` of every class."""
+        # Here, because its import takes a tenth of a second, and only predictions need it.
+        from scipy.special import softmax
+
         return {"class": outputs.argmax(axis=-1), "probability": softmax(outputs, axis=-1)}
 
-    def pictures(self, metrics: Mapping[str, Any], data: Data, predict: Predict) -> dict[str, Figure]:
-        """Return a picture of the confusion matrix, where there is one."""
-        from trainer.objectives.pictures import confusion_picture
-
+    def pictures(self, metrics: Mapping[str, Any], data: Data, predict: Predict) -> dict[str, Picture]:
+        """Return what draws the confusion matrix, where there is one."""
         if "confusion_matrix" not in metrics:
             return {}
-        return {"confusion_matrix": confusion_picture(metrics["confusion_matrix"], data)}
+        counts = metrics["confusion_matrix"]
+        return {"confusion_matrix": partial(confusion_picture, counts, data.class_names, data.name)}
 
     def _weights_like(self, logits: Any) -> Any:
         if self.class_weights is None:

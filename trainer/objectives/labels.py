@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 from theano import tensor
 
+from trainer.confusion import confusion_picture
 from trainer.data import Data
 from trainer.errors import UsageError
 from trainer.objectives import elementwise
-from trainer.objectives.base import Metric, Objective, Predict
+from trainer.objectives.base import Metric, Objective, Picture, Predict
 from trainer.objectives.metrics import confusion_matrix
 from trainer.objectives.shapes import like, mean_of_examples, number, rows
 from trainer.objectives.targets import refuse_kinds, refuse_values, target_type
 from trainer.ranges import refuse_out_of_range
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class BinaryCrossEntropy(Objective):
@@ -87,15 +85,17 @@ class BinaryCrossEntropy(Objective):
 
     def predictions(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Return each label's `probability` to be 1, and its `class`, 1 where that is above 1/2."""
+        # Here, because its import takes a tenth of a second, and only predictions need it.
+        from scipy.special import expit
+
         return {"class": (outputs > 0).astype(np.int64), "probability": expit(outputs)}
 
-    def pictures(self, metrics: Mapping[str, Any], data: Data, predict: Predict) -> dict[str, Figure]:
-        """Return a picture of the confusion matrix, where there is one."""
-        from trainer.objectives.pictures import confusion_picture
-
+    def pictures(self, metrics: Mapping[str, Any], data: Data, predict: Predict) -> dict[str, Picture]:
+        """Return what draws the confusion matrix, where there is one."""
         if "confusion_matrix" not in metrics:
             return {}
-        return {"confusion_matrix": confusion_picture(metrics["confusion_matrix"], data)}
+        counts = metrics["confusion_matrix"]
+        return {"confusion_matrix": partial(confusion_picture, counts, data.class_names, data.name)}
 
 
 def binary_cross_entropy(label_smoothing: float = 0.0, positive_weight: float = 1.0) -> BinaryCrossEntropy:

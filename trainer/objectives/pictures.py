@@ -10,92 +10,16 @@ import theano
 from numpy.typing import NDArray
 
 from trainer.data import Data
+from trainer.figures import BLUE, DPI, GREY, figure_class, title
 from trainer.objectives.base import Predict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 120
-GREY, DARK = "#555555", "#222222"
-BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind eyes too; those of curves.png
-MOST_WITH_SHARES, MOST_WITH_COUNTS = 12, 30  # classes that leave room for a percentage, and for a count
-LONGEST_NAME = 18  # characters
 MOST_POINTS = 2000
 MOST_OUTPUTS = 6
 HOW_MANY_RECONSTRUCTED = 10
-
-
-def confusion_picture(counts: NDArray[Any], data: Data) -> Figure:
-    """Return a picture of a confusion matrix: a row for each true class, a column for each answered one.
-
-    A cell says how often, and in which share of its row's examples where there is room. What is right is
-    blue, what is wrong orange, the darker the larger the share; the orange ones on a scale of their own,
-    since few errors are what one looks for.
-
-    Parameters
-    ----------
-    counts : array of int, (classes, classes)
-        The matrix.
-    data : Data
-        For the names of its classes; the numbers stand where it has none.
-    """
-    classes = len(counts)
-    names = [_shortened(name) for name in data.class_names or map(str, range(classes))]
-    in_row = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, in_row, out=np.zeros(counts.shape), where=in_row > 0)
-    side = min(max(0.62 * classes, 2.2), 12.0)
-    figure = _figure_class()(figsize=(side + 1.8, side + 1.9), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(_confusion_colours(shares), interpolation="nearest")
-    longest = max(map(len, names))
-    axes.set_xticks(range(classes), names, rotation=0 if longest * classes <= 50 else 90)
-    axes.set_yticks(range(classes), names)
-    axes.tick_params(length=0, labelsize=10 if classes <= MOST_WITH_COUNTS else 6)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    right, total = int(np.trace(counts)), int(counts.sum())
-    _title(figure, f"{data.name}: {right:,} of {total:,} right")
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    for border in np.arange(0.5, classes - 1):
-        axes.axhline(border, color="white", linewidth=1)
-        axes.axvline(border, color="white", linewidth=1)
-    if classes <= MOST_WITH_COUNTS:
-        _write_cells(axes, counts, shares)
-    return figure
-
-
-def _confusion_colours(shares: NDArray[Any]) -> NDArray[Any]:
-    """Return RGB for each cell, from white to full blue on the diagonal, to full orange off it."""
-    from matplotlib.colors import to_rgb
-
-    wrong = shares * (1 - np.eye(len(shares)))
-    scale = max(wrong.max(initial=0.0), 0.05)
-    strength = np.where(np.eye(len(shares), dtype=bool), shares, np.sqrt(wrong / scale) * 0.75)[..., None]
-    full = np.where(np.eye(len(shares), dtype=bool)[..., None], to_rgb(BLUE), to_rgb(ORANGE))
-    empty = np.full(3, 0.965)
-    colours: NDArray[Any] = empty + strength * (full - empty)
-    return colours
-
-
-def _write_cells(axes: Axes, counts: NDArray[Any], shares: NDArray[Any]) -> None:
-    with_shares = len(counts) <= MOST_WITH_SHARES
-    size = 10 if with_shares else 8 if len(counts) <= 20 else 6.5
-    for (row, column), count in np.ndenumerate(counts):
-        if not count:
-            continue
-        share = f"\n{100 * shares[row, column]:.1f} %" if with_shares else ""
-        on_dark = row == column and shares[row, column] > 0.5
-        axes.text(
-            column,
-            row,
-            f"{count:,}{share}",
-            ha="center",
-            va="center",
-            fontsize=size - (1.5 if with_shares else 0),
-            color="white" if on_dark else DARK,
-        )
 
 
 def predictions_picture(data: Data, predict: Predict) -> Figure:
@@ -114,14 +38,14 @@ def predictions_picture(data: Data, predict: Predict) -> Figure:
     panels = min(true.shape[1], MOST_OUTPUTS)
     columns = min(panels, 3)
     rows = math.ceil(panels / columns)
-    figure = _figure_class()(figsize=(1 + 4.4 * columns, 0.7 + 4.4 * rows), dpi=DPI, layout="constrained")
+    figure = figure_class()(figsize=(1 + 4.4 * columns, 0.7 + 4.4 * rows), dpi=DPI, layout="constrained")
     for number in range(panels):
         axes = figure.add_subplot(rows, columns, number + 1)
         _draw_predictions(axes, true[:, number], predicted[:, number])
         if panels > 1:
             axes.set_title(f"output {number + 1}", loc="left", fontsize=10)
     drawn = f"{len(true):,} of {len(data.test):,}" if len(true) < len(data.test) else f"{len(true):,}"
-    _title(figure, f"{data.name}: {drawn} test examples")
+    title(figure, f"{data.name}: {drawn} test examples")
     return figure
 
 
@@ -160,7 +84,7 @@ def reconstructions_picture(originals: NDArray[Any], reconstructed: NDArray[Any]
     draw = _draw_image if are_images else _draw_line
     many = len(originals)
     low, high = float(originals.min()), float(originals.max())
-    figure = _figure_class()(figsize=(max(1.05 * many, 3.0) + 0.3, 2.7), dpi=DPI, layout="constrained")
+    figure = figure_class()(figsize=(max(1.05 * many, 3.0) + 0.3, 2.7), dpi=DPI, layout="constrained")
     for row, (label, examples) in enumerate((("original", originals), ("reconstruction", reconstructed))):
         for column, example in enumerate(examples):
             axes = figure.add_subplot(2, many, row * many + column + 1)
@@ -186,18 +110,3 @@ def _draw_line(axes: Axes, example: NDArray[Any], low: float, high: float) -> No
     axes.plot(np.ravel(example), color=BLUE, linewidth=1)
     margin = 0.1 * (high - low) or 0.5
     axes.set_ylim(low - margin, high + margin)
-
-
-def _title(figure: Figure, words: str) -> None:
-    figure.suptitle(words, x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-
-
-def _figure_class() -> type[Figure]:
-    # matplotlib costs half a second, which a run that draws nothing need not spend.
-    from matplotlib.figure import Figure
-
-    return Figure

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import RunError, UsageError
-from trainer.runtime import damage, devices, flags, modules, quiet, verification, waiting
+from trainer.runtime import devices, flags, modules, quiet, verification
+from trainer.runtime import threads as thread_count
 from trainer.runtime.blas import Blas
 from trainer.runtime.choices import Choices
 from trainer.runtime.compiler import Compiler, complaint_of, told
@@ -112,12 +113,11 @@ def prepare(
             "Theano was imported before it was made ready: import it after trainer.runtime.prepare()"
         )
     cache = choices.find_cache(user)
-    damage.remove_damaged(cache)
     program = choices.find_compiler(user, cache)
     library = choices.find_blas(user, program, cache)
     library.set_threads(number)
+    thread_count.shared[0] = number
     _chosen = choices
-    waiting.say_for_whom()
     complaint = _import_theano(
         user,
         {
@@ -128,17 +128,13 @@ def prepare(
             "blas.ldflags": library.ldflags,
             "gcc.cxxflags": " ".join([user.get("gcc.cxxflags") or "", *library.definitions]),
             "print_active_device": "False",
-            # Seconds between two looks at a cache that another process has locked, and until it is taken.
-            "compile.wait": user.get("compile.wait") or "1",
-            "compile.timeout": user.get("compile.timeout") or "120",
         },
+        program,
+        cache,
     )
     device_name = devices.confirm(device, complaint)
     modules.use_compiled_code()
-    modules.keep_modules()
     modules.keep_scan_working()
-    waiting.let_go_after_failures()
-    modules.remember_processor_options(program, cache)
     _ready = Runtime(device, device_name, precision, number, library, program, cache)
     return _ready
 
@@ -176,6 +172,7 @@ def _again(choices: Choices, number: int) -> Runtime:
         )
     if number != _ready.threads:
         _ready.blas.set_threads(number)
+        thread_count.shared[0] = number
         _ready = replace(_ready, threads=number)
     return _ready
 
@@ -194,14 +191,19 @@ def _theano_flags(text: str) -> Iterator[None]:
             os.environ[flags.VARIABLE] = before
 
 
-def _import_theano(user: flags.UserFlags, decided: Mapping[str, str]) -> str:
+def _import_theano(user: flags.UserFlags, decided: Mapping[str, str], program: Compiler, cache: Path) -> str:
     """Import Theano with these flags; return what its GPU package complained about."""
     quiet.silence()
     # Theano reads the last value of a flag, so ours stand behind the user's.
     text = ",".join(filter(None, [user.text, flags.write(decided)]))
-    with _theano_flags(text), quiet.root_level_kept(), quiet.Heard("theano.gpuarray") as heard:
+    with (
+        _theano_flags(text),
+        quiet.root_level_kept(),
+        quiet.Heard("theano.gpuarray") as heard,
+    ):
         try:
-            import theano  # noqa: F401
+            with modules.TheanoImport(program, cache):
+                import theano  # noqa: F401
         except Exception as error:
             complaint = complaint_of(error)
             if complaint is not None:

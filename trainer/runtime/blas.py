@@ -17,6 +17,7 @@ from trainer.errors import UsageError
 from trainer.runtime.compiler import Compiler
 from trainer.runtime.loaded import source
 from trainer.runtime.remembered import digest, remember, stamp
+from trainer.runtime.store import Store
 
 # Every BLAS function whose name stands in code that Theano generates, and what sets the threads.
 _ROUTINES = (
@@ -183,11 +184,14 @@ def _definitions(prefix: str) -> list[str]:
 def _try(candidate: _Candidate, compiler: Compiler, cache: Path) -> tuple[str, Blas | None]:
     folders = [flag[2:] for flag in candidate.ldflags.split() if flag.startswith("-L")]
     key = [candidate.ldflags, candidate.prefix, stamp(compiler.path, *folders), _surroundings(), _TRIAL]
-    file = cache / "probes" / f"blas-{digest(key)}.so"
-    complaint: str = remember(cache, "blas", key, partial(_link, candidate, compiler, file))
-    if not complaint and not file.is_file():
-        complaint = _link(candidate, compiler, file)
-    if complaint:
+    store, name = Store(cache / "probes"), f"blas-{digest(key)}"
+    link = partial(_link, candidate, compiler, store, name)
+    complaint: str = remember(cache, "blas", key, link)
+    file = None if complaint else store.find(name)
+    if not complaint and file is None:
+        complaint = link()
+        file = store.find(name)
+    if complaint or file is None:
         return complaint, None
     trial = _load(candidate, file)
     library = source(trial, f"{candidate.prefix}sgemm_")
@@ -215,26 +219,25 @@ def _surroundings() -> list[object]:
     return [variables, stamp(*places, wheel_folder() or "")]
 
 
-def _link(candidate: _Candidate, compiler: Compiler, file: Path) -> str:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = file.with_suffix(f".{os.getpid()}.so")
+def _link(candidate: _Candidate, compiler: Compiler, store: Store, name: str) -> str:
     flags = candidate.ldflags.split()
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in flags if flag.startswith("-L")]
-    complaint = compiler.build(_TRIAL, partial_file, *_definitions(candidate.prefix), *flags, *rpaths)
-    if complaint:
-        lines = complaint.splitlines()
-        return next((line for line in lines if "-l" in line or "error" in line), lines[-1]).strip()
-    # In a process of its own: a library with 64-bit indices may crash on 32-bit ones.
-    preload = f"ctypes.CDLL({str(_preloaded(candidate))!r});" if _preloaded(candidate) else ""
-    program = f"import ctypes,sys;{preload}sys.exit(ctypes.CDLL({str(partial_file)!r}).trainer_trial())"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", program], capture_output=True, text=True, errors="replace"
-    )
-    if done.returncode != 0:
-        partial_file.unlink()
-        reason = done.stderr.strip().splitlines()
-        return reason[-1] if reason else "it computes wrong products of matrices, or crashes"
-    partial_file.replace(file)
+    with store.building() as folder:
+        file = folder / "trial.so"
+        complaint = compiler.build(_TRIAL, file, *_definitions(candidate.prefix), *flags, *rpaths)
+        if complaint:
+            lines = complaint.splitlines()
+            return next((line for line in lines if "-l" in line or "error" in line), lines[-1]).strip()
+        # In a process of its own: a library with 64-bit indices may crash on 32-bit ones.
+        preload = f"ctypes.CDLL({str(_preloaded(candidate))!r});" if _preloaded(candidate) else ""
+        program = f"import ctypes,sys;{preload}sys.exit(ctypes.CDLL({str(file)!r}).trainer_trial())"
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", program], capture_output=True, text=True, errors="replace"
+        )
+        if done.returncode != 0:
+            reason = done.stderr.strip().splitlines()
+            return reason[-1] if reason else "it computes wrong products of matrices, or crashes"
+        store.keep(name, file)
     return ""
 
 

@@ -1,31 +1,97 @@
-"""Theano's compiled modules, kept from one start to the next."""
+"""Theano, mended from outside: its modules kept, its probes remembered, its compiled code used."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType, SimpleNamespace
 from typing import Any
 
+from trainer.runtime.beginnings import before_imports
 from trainer.runtime.compiler import Compiler
+from trainer.runtime.importing import Action, quickly
+from trainer.runtime.linking import Modules, install
 from trainer.runtime.remembered import digest, remember, stamp
 
 
 class _NoProperties(tuple[()]):
-    """An empty tuple that counts as true, and that another process reads as a plain one."""
+    """An empty tuple that counts as true."""
 
     def __bool__(self) -> bool:
         return True
 
-    def __reduce__(self) -> tuple[type[tuple[()]], tuple[()]]:
-        return (tuple, ())
+
+class TheanoImport:
+    """What is done before, while and after Theano is imported.
+
+    Parameters
+    ----------
+    compiler : Compiler
+        What compiles.
+    cache : Path
+        The compile cache's folder.
+    """
+
+    def __init__(self, compiler: Compiler, cache: Path) -> None:
+        self._compiler, self._cache = compiler, cache
+        self._modules: Modules | None = None
+
+    def __enter__(self) -> None:
+        after: dict[str, Action] = {"theano.misc.windows": lambda _: _remember_answers(self._cache)}
+        self._quickly = quickly(before_imports(self._ready), after)
+        self._quickly.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                # Theano itself imports it with the first graph.
+                importlib.import_module("theano.gof.cutils")
+                _count_operations_without_properties()
+                _name_sources_alike()
+                _name_callers_cheaply()
+                install(self._ready())
+        finally:
+            self._quickly.__exit__(None, None, None)
+
+    def _ready(self) -> Modules:
+        """Return the cache of modules, once Theano knows its own folder for them."""
+        import theano
+
+        if self._modules is None:
+            remember_processor_options(self._compiler, self._cache)
+            self._modules = Modules(Path(theano.config.compiledir) / "modules")
+            self._modules.workshop.store.tidy()
+        return self._modules
 
 
-def keep_modules() -> None:
-    """Let the compile cache find again what an earlier process compiled."""
-    _count_operations_without_properties()
-    _name_sources_alike()
+def _remember_answers(cache: Path) -> None:
+    """Spare each start the processes by which Theano finds out whether there is a compiler, and which."""
+    from theano.misc import windows
+
+    def remembering(name: str) -> None:
+        ask: Callable[..., Any] = getattr(windows, name)
+
+        def answer(command: list[str], **options: Any) -> Any:
+            program = shutil.which(command[0])
+            if program is None or options or command[1:] not in (["-v"], ["-dumpversion"]):
+                return ask(command, **options)
+
+            def probe() -> Any:
+                found = ask(command)
+                return found if isinstance(found, int) else [found[0].decode(), found[1].decode(), found[2]]
+
+            known = remember(cache, "answer", [name, *command[1:], stamp(program)], probe)
+            return known if isinstance(known, int) else (known[0].encode(), known[1].encode(), known[2])
+
+        setattr(windows, name, answer)
+
+    for name in ("call_subprocess_Popen", "output_subprocess_Popen"):
+        remembering(name)
 
 
 def _count_operations_without_properties() -> None:
@@ -62,6 +128,19 @@ def _name_sources_alike() -> None:
         return (digest(list(self.func_codes)), *original(self)[1:])
 
     COp.c_code_cache_version = c_code_cache_version
+
+
+def _name_callers_cheaply() -> None:
+    """Spare a rejected step of the optimizer a search through the files of all modules.
+
+    Theano asks `inspect` for everything about its caller, of which it reads the function's name.
+    """
+    from theano.gof import toolbox
+
+    def getframeinfo(frame: FrameType) -> SimpleNamespace:
+        return SimpleNamespace(function=frame.f_code.co_name)
+
+    toolbox.inspect = SimpleNamespace(currentframe=inspect.currentframe, getframeinfo=getframeinfo)
 
 
 def remember_processor_options(compiler: Compiler, cache: Path) -> None:

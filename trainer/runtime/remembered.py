@@ -24,9 +24,9 @@ def stamp(*paths: str | Path) -> list[list[Any]]:
     return stamps
 
 
-def digest(key: Any) -> str:
+def digest(key: Any, length: int = 16) -> str:
     """Return a short name for a key that JSON can hold."""
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:length]
 
 
 def remember(cache: Path, subject: str, key: Any, probe: Callable[[], Any]) -> Any:

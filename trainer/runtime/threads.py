@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from pathlib import Path
 
 from trainer.errors import UsageError
+
+# Kernels in C read the number of threads where it lies, and keep the address of their pool beside it.
+shared = (ctypes.c_int64 * 2)(1, 0)
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
