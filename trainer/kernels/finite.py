@@ -11,10 +11,10 @@ import theano
 from numpy.typing import NDArray
 from theano import tensor
 from theano.gof import Apply, Op
-from theano.gof.utils import MethodNotDefined
 
 from trainer.errors import RunError
-from trainer.kernels.squares import SUMS
+from trainer.kernels.plans import Planned
+from trainer.kernels.squares import CHECK, PASS
 
 
 class NonFinite(RunError):
@@ -53,7 +53,7 @@ class NonFinite(RunError):
         return original
 
 
-class CheckFinite(Op):  # type: ignore[misc]
+class CheckFinite(Planned):
     """Pass gradients on as they are, unless they or the loss are not finite; see `check_finite`.
 
     Parameters
@@ -62,7 +62,7 @@ class CheckFinite(Op):  # type: ignore[misc]
         What the gradients belong to, for `NonFinite`.
     """
 
-    # Not the names: networks of the same shapes share one compiled module.
+    # Not the names: they change nothing of what is computed.
     __props__ = ("count",)
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -79,48 +79,14 @@ class CheckFinite(Op):  # type: ignore[misc]
         return [(), *shapes[1:]]
 
     def perform(self, node: Any, inputs: Sequence[Any], outputs: Sequence[list[Any]]) -> None:
-        """Do in NumPy what `c_code` does, in every case the way of its rare one."""
+        """Do in NumPy what the kernel does, in every case the way of its rare one."""
         outputs[0][0] = np.asarray(examine(inputs))
         for gradient, output in zip(inputs[1:], outputs[1:], strict=True):
             output[0] = gradient
 
-    def c_support_code(self) -> str:
-        """Give `sum_of_squares`, `is_finite` and `examine`."""
-        return SUMS
-
-    def c_code(self, node: Any, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: Any) -> str:
+    def kernel(self) -> str:
         """Sum the squares of all gradients; look closer only where the sum is not finite."""
-        loss, *gradients = inputs
-        norm, *passed = outputs
-        dtypes = [f"npy_{variable.dtype}" for variable in node.inputs]
-        sums = "\n".join(
-            f"total += sum_of_squares<{dtype}>({gradient});"
-            for dtype, gradient in zip(dtypes[1:], gradients, strict=True)
-        )
-        views = "\n".join(
-            f"Py_INCREF({gradient}); Py_XDECREF({output}); {output} = {gradient};"
-            for gradient, output in zip(gradients, passed, strict=True)
-        )
-        return f"""
-        {{
-            double total = 0;
-            {sums}
-            double norm = sqrt(total);
-            if (!is_finite(total) || !is_finite(*({dtypes[0]}*)PyArray_DATA({loss}))) {{
-                PyArrayObject* arrays[] = {{{", ".join(inputs)}}};
-                norm = examine(arrays, {len(inputs)});
-                if (PyErr_Occurred()) {{ {sub["fail"]} }}
-            }}
-            if (!{norm}) {norm} = (PyArrayObject*)PyArray_EMPTY(0, NULL, NPY_DOUBLE, 0);
-            if (!{norm}) {{ {sub["fail"]} }}
-            *(npy_float64*)PyArray_DATA({norm}) = norm;
-            {views}
-        }}
-        """
-
-    def c_code_cache_version(self) -> tuple[int, ...]:
-        """Give the version of the C."""
-        return (1,)
+        return CHECK
 
 
 class CheckSums(Op):  # type: ignore[misc]
@@ -155,7 +121,7 @@ class CheckSums(Op):  # type: ignore[misc]
         outputs[1][0] = np.asarray(1, np.int8)
 
 
-class Hold(Op):  # type: ignore[misc]
+class Hold(Planned):
     """Pass a norm on, and read variables on the way; see `hold`."""
 
     __props__ = ()
@@ -173,16 +139,9 @@ class Hold(Op):  # type: ignore[misc]
         """Pass it on."""
         outputs[0][0] = inputs[0]
 
-    def c_code(self, node: Any, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: Any) -> str:
-        """Pass it on, where all inputs are on the host."""
-        if not all(isinstance(variable.type, tensor.TensorType) for variable in node.inputs):
-            raise MethodNotDefined("c_code", type(self), "of variables on a device")
-        norm, output = inputs[0], outputs[0]
-        return f"Py_INCREF({norm}); Py_XDECREF({output}); {output} = {norm};"
-
-    def c_code_cache_version(self) -> tuple[int, ...]:
-        """Give the version of the C."""
-        return (1,)
+    def kernel(self) -> str:
+        """Pass it on."""
+        return PASS
 
 
 def check_finite(

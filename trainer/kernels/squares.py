@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-SUMS = """
-#include <stdint.h>
-#include <string.h>
-
+CHECK = """
 namespace {
 
 // By its bits, which no option of the compiler takes for granted.
@@ -45,24 +42,67 @@ double sum_of_squares(const char* numbers, const npy_intp* shape, const npy_intp
     return total;
 }
 
+// Numbers of a piece. The sums are added up piece by piece, so that their bits do not depend on the threads.
+const npy_intp PIECE = 65536;
+
+npy_intp pieces_of(PyArrayObject* array) {
+    return PyArray_ISONESEGMENT(array) ? (PyArray_SIZE(array) + PIECE - 1) / PIECE : 1;
+}
+
 template <typename Number>
-double sum_of_squares(PyArrayObject* array) {
-    if (PyArray_ISONESEGMENT(array))
-        return sum_of_squares((const Number*)PyArray_DATA(array), PyArray_SIZE(array));
-    return sum_of_squares<Number>(
-        PyArray_BYTES(array), PyArray_DIMS(array), PyArray_STRIDES(array), PyArray_NDIM(array));
+double sum_of_piece(PyArrayObject* array, npy_intp piece) {
+    if (!PyArray_ISONESEGMENT(array))
+        return sum_of_squares<Number>(
+            PyArray_BYTES(array), PyArray_DIMS(array), PyArray_STRIDES(array), PyArray_NDIM(array));
+    const npy_intp start = piece * PIECE, left = PyArray_SIZE(array) - start;
+    return sum_of_squares((const Number*)PyArray_DATA(array) + start, left < PIECE ? left : PIECE);
+}
+
+double number_of(PyArrayObject* array, npy_intp piece) {
+    return PyArray_TYPE(array) == NPY_FLOAT ? sum_of_piece<npy_float>(array, piece)
+                                            : sum_of_piece<npy_double>(array, piece);
+}
+
+struct Piece { PyArrayObject* array; npy_intp number; double sum; };
+
+// The sum of the squares of all gradients, or -1 with an exception.
+double sum_of_all(PyObject* in) {
+    npy_intp count = 0, bytes = 0;
+    for (Py_ssize_t k = 1; k < PyTuple_GET_SIZE(in); ++k) {
+        PyArrayObject* const array = (PyArrayObject*)PyList_GET_ITEM(PyTuple_GET_ITEM(in, k), 0);
+        count += pieces_of(array);
+        bytes += PyArray_NBYTES(array);
+    }
+    Piece* const pieces = (Piece*)calloc(count + 1, sizeof(Piece));
+    if (!pieces) { PyErr_NoMemory(); return -1; }
+    Piece* next = pieces;
+    for (Py_ssize_t k = 1; k < PyTuple_GET_SIZE(in); ++k) {
+        PyArrayObject* const array = (PyArrayObject*)PyList_GET_ITEM(PyTuple_GET_ITEM(in, k), 0);
+        for (npy_intp number = 0; number < pieces_of(array); ++number, ++next) {
+            next->array = array;
+            next->number = number;
+        }
+    }
+    const auto sum = [pieces](uint32_t k) { pieces[k].sum = number_of(pieces[k].array, pieces[k].number); };
+    if (bytes < WORTH_SHARING) for (npy_intp k = 0; k < count; ++k) sum((uint32_t)k);
+    else trainer::parallel_for((uint32_t)count, sum);
+    double total = 0;
+    for (npy_intp k = 0; k < count; ++k) total += pieces[k].sum;
+    free(pieces);
+    return total;
 }
 
 // The exact answer, where the sum has none: the norm, or -1 with an exception.
-double examine(PyArrayObject** arrays, int count) {
-    PyObject* module = PyImport_ImportModule("trainer.kernels.finite");
+double examine(PyObject* in) {
+    PyObject* const module = PyImport_ImportModule("trainer.kernels.finite");
     if (!module) return -1;
-    PyObject* list = PyList_New(count);
-    for (int k = 0; list && k < count; ++k) {
-        Py_INCREF(arrays[k]);
-        PyList_SET_ITEM(list, k, (PyObject*)arrays[k]);
+    PyObject* const list = PyList_New(PyTuple_GET_SIZE(in));
+    for (Py_ssize_t k = 0; list && k < PyTuple_GET_SIZE(in); ++k) {
+        PyObject* const array = PyList_GET_ITEM(PyTuple_GET_ITEM(in, k), 0);
+        Py_INCREF(array);
+        PyList_SET_ITEM(list, k, array);
     }
-    PyObject* norm = list ? PyObject_CallMethod(module, "examine", "O", list) : NULL;
+    PyObject* const norm = list ? PyObject_CallMethod(module, "examine", "O", list) : NULL;
     const double value = norm ? PyFloat_AsDouble(norm) : -1;
     Py_XDECREF(norm);
     Py_XDECREF(list);
@@ -70,5 +110,43 @@ double examine(PyArrayObject** arrays, int count) {
     return value;
 }
 
+int refuse(PyObject* value) {
+    PyErr_Format(
+        PyExc_TypeError, "check_finite: arrays of float32 or float64 are wanted, not %R", Py_TYPE(value));
+    return -1;
+}
+
+int run_plan(PyObject* in, PyObject* out, const npy_int64*) {
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(in); ++k) {
+        PyObject* const value = PyList_GET_ITEM(PyTuple_GET_ITEM(in, k), 0);
+        if (!PyArray_Check(value)) return refuse(value);
+        const int type = PyArray_TYPE((PyArrayObject*)value);
+        if (type != NPY_FLOAT && type != NPY_DOUBLE) return refuse(value);
+    }
+    const double total = sum_of_all(in);
+    if (total < 0) return -1;
+    PyArrayObject* const loss = (PyArrayObject*)PyList_GET_ITEM(PyTuple_GET_ITEM(in, 0), 0);
+    const void* const data = PyArray_DATA(loss);
+    const double value = PyArray_TYPE(loss) == NPY_FLOAT ? *(const npy_float*)data : *(const npy_double*)data;
+    double norm = sqrt(total);
+    if (!is_finite(total) || !is_finite(value)) {
+        norm = examine(in);
+        if (PyErr_Occurred()) return -1;
+    }
+    PyArrayObject* const result = array_out(PyTuple_GET_ITEM(out, 0), 0, NULL, NPY_DOUBLE, false);
+    if (!result) return -1;
+    *(npy_double*)PyArray_DATA(result) = norm;
+    for (Py_ssize_t k = 1; k < PyTuple_GET_SIZE(in); ++k)
+        pass(PyTuple_GET_ITEM(in, k), PyTuple_GET_ITEM(out, k));
+    return 0;
+}
+
 }  // namespace
+"""
+
+PASS = """
+static int run_plan(PyObject* in, PyObject* out, const npy_int64*) {
+    pass(PyTuple_GET_ITEM(in, 0), PyTuple_GET_ITEM(out, 0));
+    return 0;
+}
 """

@@ -10,6 +10,7 @@ from typing import Any
 from trainer.components import Component
 from trainer.errors import UsageError
 from trainer.hyperparameters import Hyperparameters
+from trainer.kernels import fused as kernels
 from trainer.optimizer.binding import (
     UPDATES,
     bind,
@@ -73,6 +74,7 @@ def build_optimizer(
     weight_decay_match: str = "*",
     buffers: Mapping[Any, Any] | None = None,
     between: Callable[[list[Any]], Sequence[Any]] | None = None,
+    fused: bool | None = None,
 ) -> Optimizer:
     """Compose one dictionary of updates, each part applied to what the one before it gave.
 
@@ -120,6 +122,10 @@ def build_optimizer(
         it is of a floating-point type, and is not among the updates.
     between : callable, optional
         From the raw gradients of the trained parameters to as many gradients.
+    fused : bool, optional
+        Whether the updates are computed by few kernels that read and write each element once
+        (`trainer.kernels.fused`), which gives the same values to rounding. Where omitted, they are on the CPU
+        with a C compiler.
 
     Returns
     -------
@@ -147,6 +153,7 @@ def build_optimizer(
     gradients = _raw_gradients(loss_or_grads, everything, parameters, source, hyperparameters)
     if between is not None:
         gradients = check_gradients(between(gradients), parameters, Component(between, key="gradient"))
+    starts = [*gradients, *kept.values()]
     gradients, states = _changed(
         [*changes, *_keyed(clipping, "clipping")], gradients, parameters, names, hyperparameters
     )
@@ -165,6 +172,8 @@ def build_optimizer(
         updates, averages = _averaged(averaging, updates, kept, averaged, evaluated, names, hyperparameters)
     own = set(parameters)
     state = [variable for variable in updates if variable not in own]
+    if kernels.available() if fused is None else fused:
+        updates = kernels.fuse(updates, starts)
     return Optimizer(updates, parameters, state, hyperparameters, averages, evaluated)
 
 
