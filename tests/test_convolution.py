@@ -259,6 +259,6 @@ def test_gradients_are_right(layer: Layer, shape: tuple[int, ...]) -> None:
         generator = np.random.RandomState(4)
         points = [generator.randn(3, *shape)]
         points += [generator.randn(*parameter.get_value().shape) for parameter in network.parameters]
-        # Theano's convolution has no Python that works with today's SciPy.
+        # Of the convolution, the compiled kernel.
         mode = None if isinstance(layer, Conv2D) else AS_WRITTEN
         theano.gradient.verify_grad(output, points, rng=generator, mode=mode)

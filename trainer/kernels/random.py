@@ -1,22 +1,23 @@
-"""Random masks for dropout."""
+"""Random masks for dropout, and noise."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import theano
 from theano import tensor
-from theano.sandbox.rng_mrg import MRG_RandomStreams
 
-# The six numbers that start MRG31k3p must lie between 1 and its smaller modulus.
-_SMALLER_MODULUS = 2147462579
+from trainer.kernels.activation import Activated, Dropped
+from trainer.kernels.random_symbolic import mask_of
 
 
 class RandomMasks:
     """A stream of random masks, determined by a seed and the name of what uses them.
 
     Streams of different names are independent of each other, so adding a layer leaves the others' masks as
-    they were.
+    they were. A mask is a function of the stream, of how many were drawn before, and of its shape: neither
+    threads nor devices change it.
 
     Parameters
     ----------
@@ -29,18 +30,16 @@ class RandomMasks:
     ----------
     states : list of shared variables
         Where the stream stands: with these restored, it goes on with the same masks. One for each mask made
-        so far.
+        so far: a vector of two int64, a key and the number of draws.
 
     Notes
     -----
-    MRG31k3p, L'Ecuyer & Touzin 2000, "Fast combined multiple recursive generators with multipliers of the
-    form a = ±2^q ± 2^r", as Theano has it.
+    Philox4x32-10, Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", with the
+    key from NumPy's `SeedSequence`.
     """
 
     def __init__(self, seed: int, name: str) -> None:
-        start = np.random.SeedSequence([seed, *name.encode()]).generate_state(6, np.uint32)
-        self._name = name
-        self._generator = MRG_RandomStreams([int(number) % (_SMALLER_MODULUS - 1) + 1 for number in start])
+        self._seed, self._name = seed, name
         self.states: list[Any] = []
 
     def keep(self, like: Any, rate: float) -> Any:
@@ -56,11 +55,47 @@ class RandomMasks:
         Returns
         -------
         symbolic tensor
-            0 with probability `rate`, else 1 / (1 − rate); its mean is 1.
+            0 with probability `rate`, to within 2⁻³², else 1 / (1 − rate); its mean is 1.
         """
-        uniform = self._generator.uniform(like.shape, ndim=like.ndim, dtype=like.dtype)
-        state = self._generator.state_updates[-1][0]
-        state.name = f"{self._name}.random_{len(self.states) + 1}"
+        return self.dropped(tensor.ones_like(like), rate)
+
+    def dropped(self, x: Any, rate: float) -> Any:
+        """Multiply a tensor by a mask that is new at each call of the compiled function.
+
+        Parameters
+        ----------
+        x : symbolic tensor of float32 or float64
+            Of any shape.
+        rate : float
+            The probability of 0, at least 0 and below 1.
+
+        Returns
+        -------
+        symbolic tensor
+            x ⊙ mask. On the CPU this is one pass, which makes the mask as it goes; the gradient's pass makes
+            it again. Where x comes from `trainer.kernels.activation` by relu, that is the same pass, and the
+            gradient's needs no mask.
+        """
+        state = self._state()
+        if not _on_cpu(x):
+            state.default_update = state + np.array([0, 1])
+            return x * mask_of(x, state, rate)
+        made = x.owner and x.owner.op
+        if isinstance(made, Activated) and made.function == "relu" and not made.rate and rate:
+            outputs = Activated("relu", rate)(*x.owner.inputs, state)
+        else:
+            outputs = Dropped(rate)(x, state)
+        state.default_update = outputs[1]
+        return outputs[0]
+
+    def _state(self) -> Any:
+        number = len(self.states) + 1
+        sequence = np.random.SeedSequence([self._seed, *self._name.encode(), number])
+        key = int(sequence.generate_state(1, np.uint64)[0].astype(np.int64))
+        state = theano.shared(np.array([key, 0]), f"{self._name}.random_{number}")
         self.states.append(state)
-        kept = tensor.lt(uniform, np.asarray(1 - rate, like.dtype))
-        return tensor.cast(kept, like.dtype) * np.asarray(1 / (1 - rate), like.dtype)
+        return state
+
+
+def _on_cpu(x: Any) -> bool:
+    return str(theano.config.device) == "cpu" and x.dtype in ("float32", "float64")

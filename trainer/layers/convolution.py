@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import theano
 from theano import tensor
 
 from trainer.activations import activation_named
 from trainer.errors import UsageError, nearest
 from trainer.initialization import initialization_named
+from trainer.kernels.convolution import convolution
+from trainer.kernels.convolution_numpy import Geometry
 from trainer.layers.arguments import Pair, count, not_negative, pair
 from trainer.layers.base import Builder, Layer, Shape
 
@@ -122,6 +125,19 @@ class Conv2D(Layer):
 
     def apply(self, x: Any, training: bool) -> Any:
         """Return the activation of the convolution."""
+        if theano.config.device == "cpu" and x.dtype == self._weights.dtype in ("float32", "float64"):
+            is_relu = self.activation == "relu"
+            output = convolution(x, self._weights, self._bias, self._geometry(), relu=is_relu)
+            return output if is_relu else self._function(output)
+        return self._function(self._symbolic(x))
+
+    def _geometry(self) -> Geometry:
+        rows, columns = self._borders
+        before, after = zip(rows, columns, strict=True)
+        return Geometry(self._stride, self._dilation, before, after, self.groups)
+
+    def _symbolic(self, x: Any) -> Any:
+        """Leave the kernel to Theano, which has one for its other devices."""
         (top, bottom), (left, right) = self._borders
         is_even = top == bottom and left == right
         output = tensor.nnet.conv2d(
@@ -135,9 +151,7 @@ class Conv2D(Layer):
             filter_dilation=self._dilation,
             num_groups=self.groups,
         )
-        return self._function(
-            output if self._bias is None else output + self._bias.dimshuffle("x", 0, "x", "x")
-        )
+        return output if self._bias is None else output + self._bias.dimshuffle("x", 0, "x", "x")
 
     def _border(self, axis: int, length: int, span: int) -> Pair:
         """Return the zeros before and after an axis of so many pixels for a filter that spans so many."""

@@ -70,4 +70,4 @@ class Dropout(Layer):
 
     def apply(self, x: Any, training: bool) -> Any:
         """Return x with elements dropped while training, else x itself."""
-        return x * self._masks.keep(x, self.rate) if training and self._masks else x
+        return self._masks.dropped(x, self.rate) if training and self._masks else x

@@ -12,6 +12,7 @@ from theano import tensor
 from theano.tensor.signal.pool import pool_2d
 
 from trainer.errors import UsageError, nearest
+from trainer.kernels.pooling import Windows, largest, mean, served
 from trainer.layers.arguments import pair
 from trainer.layers.base import Builder, Layer, Shape
 from trainer.layers.convolution import images
@@ -50,6 +51,11 @@ class _Pool2D(Layer):
                 input_shape, f"images of at least {least[0]} × {least[1]}", "pool less before it, or by less"
             )
         return (channels, self._counts[0], self._counts[1])
+
+    @property
+    def _windows(self) -> Windows:
+        pairs = (self._lengths, self._size, self._stride, self._padding)
+        return Windows(*((first, second) for first, second in pairs))
 
     def _pooled(self, x: Any) -> Any:
         return pool_2d(
@@ -99,6 +105,8 @@ class MaxPool2D(_Pool2D):
 
     def apply(self, x: Any, training: bool) -> Any:
         """Return the largest elements."""
+        if served(x, self._windows):
+            return largest(x, self._windows)
         slices = self._slices(x)
         return self._pooled(x) if slices is None else reduce(tensor.maximum, slices)
 
@@ -131,6 +139,8 @@ class AveragePool2D(_Pool2D):
 
     def apply(self, x: Any, training: bool) -> Any:
         """Return the means."""
+        if served(x, self._windows):
+            return mean(x, self._windows)
         slices = self._slices(x)
         total = self._pooled(x) if slices is None else reduce(lambda one, other: one + other, slices)
         return total * np.asarray(1 / np.outer(self._seen(0), self._seen(1)), x.dtype)
@@ -174,10 +184,13 @@ class GlobalPool(Layer):
             raise builder.mismatch(
                 input_shape, "images (channels, rows, columns) or (time, features)", "leave the layer out"
             )
+        self._windows = Windows(input_shape[1:], input_shape[1:], (1, 1)) if len(input_shape) == 3 else None
         return (input_shape[0] if len(input_shape) == 3 else input_shape[1],)
 
     def apply(self, x: Any, training: bool, mask: Any = None) -> Any:
         """Return one number for each channel or feature."""
+        if x.ndim == 4 and self._windows and served(x, self._windows):
+            return (mean if self.mode == "average" else largest)(x, self._windows).flatten(2)
         if x.ndim == 4:
             x, mask = x.reshape((x.shape[0], x.shape[1], -1)).dimshuffle(0, 2, 1), None
         if mask is None:

@@ -1,0 +1,85 @@
+"""The masks of `trainer.kernels.random` by Theano's elementwise operations, for devices other than the CPU.
+
+Each element enciphers its own block and takes one word of it: four times the work of the CPU's kernel, which
+such a device has to spare, and the same bits, so that a run may go from one device to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from theano import scalar, tensor
+from theano.gof import Apply
+from theano.tensor.elemwise import Elemwise
+
+from trainer.kernels.random_words import GROUP, LANES, ROUND, philox, threshold
+
+_BITS = 0xFFFFFFFF
+
+
+class Word(scalar.ScalarOp):  # type: ignore[misc]
+    """The random word at a place: (key, number of draws, place) → 0 … 2³² − 1."""
+
+    nin = 3
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """From three int64 to a number of type int64, which holds the word without a sign."""
+        return Apply(self, list(inputs), [scalar.int64()])
+
+    def impl(self, key: Any, draw: Any, place: Any) -> Any:
+        """Compute it in Python."""
+        key, draw, place = int(key), int(draw), int(place)
+        block = place // GROUP * LANES + place % LANES
+        counter = (block & _BITS, block >> 32, draw & _BITS, draw >> 32 & _BITS)
+        return np.int64(philox(counter, (key & _BITS, key >> 32 & _BITS))[place % GROUP // LANES])
+
+    def c_code(self, node: Any, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: Any) -> str:
+        """Compute it in C, or on a device."""
+        (key, draw, place), (word,) = inputs, outputs
+        return f"""
+        {{
+        const npy_uint64 place = (npy_uint64){place}, draw = (npy_uint64){draw}, key = (npy_uint64){key};
+        const npy_uint64 block = place / {GROUP} * {LANES} + place % {LANES};
+        npy_uint32 c0 = (npy_uint32)block, c1 = (npy_uint32)(block >> 32);
+        npy_uint32 c2 = (npy_uint32)draw, c3 = (npy_uint32)(draw >> 32);
+        npy_uint32 k0 = (npy_uint32)key, k1 = (npy_uint32)(key >> 32);
+        npy_uint64 p0, p1;
+        for (int turn = 0; turn < 10; ++turn) {{ {ROUND} }}
+        const npy_uint32 which = (npy_uint32)(place % {GROUP} / {LANES});
+        {word} = which == 0 ? c0 : which == 1 ? c1 : which == 2 ? c2 : c3;
+        }}
+        """
+
+    def c_code_cache_version(self) -> tuple[int, ...]:
+        """Give the version of the C."""
+        return (1,)
+
+    def grad(self, inputs: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+        """Give zeros: words are no smooth function of anything."""
+        return [each.zeros_like().astype("float64") for each in inputs]
+
+
+_words = Elemwise(Word(name="philox_word"))
+
+
+def words_of(x: Any, state: Any) -> Any:
+    """Give a random word for each element of a tensor, as int64.
+
+    Parameters
+    ----------
+    x : symbolic tensor
+        Its shape is the words'.
+    state : symbolic vector of two int64
+        The stream's key, and how many draws were made before.
+    """
+    places = tensor.arange(x.size).reshape(x.shape, ndim=x.ndim)
+    dimensions = ("x",) * x.ndim
+    return _words(state[0].dimshuffle(*dimensions), state[1].dimshuffle(*dimensions), places)
+
+
+def mask_of(x: Any, state: Any, rate: float) -> Any:
+    """Give a mask: 0 with probability `rate`, else 1 / (1 − rate), of a tensor's shape and dtype."""
+    kept = tensor.lt(words_of(x, state), np.int64(threshold(rate)))
+    return tensor.cast(kept, x.dtype) * np.asarray(1 / (1 - rate), x.dtype)
