@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
@@ -147,6 +148,34 @@ def test_a_picture_that_cannot_be_written_costs_a_warning_and_a_run_without_reco
     logger.record(history(1)[0])
     (tmp_path / "curves.png").mkdir()
     logger.finish({})
-    assert [record.levelname for record in caplog.records if record.name == "trainer.loggers.curves"] == [
+    assert [record.levelname for record in caplog.records if record.name == "trainer.loggers.drawing"] == [
         "WARNING"
     ]
+
+
+def test_the_numbers_of_a_panel_lie_within_the_picture_and_clear_of_its_name() -> None:
+    records = [
+        {
+            **record,
+            "train/rmse": 1e9 / epoch,
+            "train/mae": 1e-7 / epoch,
+            "hyperparameter/momentum": 1e-6 * epoch,
+        }
+        for epoch, record in enumerate(history(6), 1)
+    ]
+    figure = curves_figure(records, "mlp on digits, adam")
+    figure.savefig(io.BytesIO())
+    assert len(figure.axes) > 4
+    scaled = 0
+    for axes in figure.axes:
+        (name,) = [
+            text
+            for text in axes.get_children()
+            if getattr(text, "get_text", str)() == axes.get_title("left") != ""
+        ]
+        power = axes.yaxis.get_offset_text()
+        scaled += power.get_text() != ""
+        numbers = [power, *axes.get_yticklabels()]
+        assert min(number.get_window_extent().x0 for number in numbers if number.get_text()) >= 0
+        assert not power.get_text() or power.get_window_extent().x1 <= name.get_window_extent().x0
+    assert scaled == 3  # of the root mean square, of the mean, of the momentum

@@ -149,6 +149,7 @@ def test_a_sweep_goes_over_lists_of_groups(train: Train, tmp_path: Path) -> None
     typed = 'optimizer.groups=[],[{match: "*.b", name: b, learning_rate: 0.5}]'
     finished = train("-m", *FOUR, "training.epochs=1", typed, "hydra.sweep.dir=sweep")
     assert finished.status == 0, finished.err
-    first, second = (Finished(0, "", "", tmp_path / "sweep" / job).records[0] for job in ("0", "1"))
+    folders = [next((tmp_path / "sweep").glob(f"{job}_*")) for job in range(2)]
+    first, second = (Finished(0, "", "", folder).records[0] for folder in folders)
     assert "hyperparameter/groups.b.learning_rate" not in first
     assert second["hyperparameter/groups.b.learning_rate"] == 0.5

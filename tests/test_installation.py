@@ -61,7 +61,11 @@ def test_the_wheel_holds_every_yaml_file_of_conf_and_nothing_of_the_checkout_bes
     conf = {f"trainer/conf/{file.relative_to(ROOT / 'conf')}" for file in (ROOT / "conf").rglob("*.yaml")}
     assert conf
     assert {name for name in names if name.endswith(".yaml")} == conf
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"trainer", "theano_trainer"}
+    assert {name.split("/")[0].split("-")[0] for name in names} == {
+        "trainer",
+        "hydra_plugins",
+        "theano_trainer",
+    }
 
 
 def test_the_installed_command_trains_from_another_folder(programs: Path, tmp_path: Path) -> None:

@@ -236,11 +236,14 @@ class TestPlaces:
     def test_one_job_of_a_multirun_goes_on(self, train: Train, tmp_path: Path) -> None:
         small = (*SMALL, "training.epochs=1", "hydra.sweep.dir=sweep")
         assert train("-m", *small, "optimizer=sgd,adam").status == 0
-        beside = left_by(tmp_path / "sweep" / "0")
-        assert train("resume=sweep/1", "training.epochs=2").status == 0
-        summary = json.loads((tmp_path / "sweep" / "1" / "summary.json").read_bytes())
+        first, second = (
+            tmp_path / "sweep" / f"{job}_optimizer={rule}" for job, rule in enumerate(("sgd", "adam"))
+        )
+        beside = left_by(first)
+        assert train(f"resume={second}", "training.epochs=2").status == 0
+        summary = json.loads((second / "summary.json").read_bytes())
         assert (summary["epochs"], summary["status"]) == (2, "completed")
-        assert differences(left_by(tmp_path / "sweep" / "0"), beside) == []
+        assert differences(left_by(first), beside) == []
 
     def test_a_run_that_works_is_not_resumed_beside(self, train: Train) -> None:
         run = stopped(train, 7, *SMALL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Finished
-from trainer.commands import report
+from trainer.commands import courses, report
 
 Train = Callable[..., Finished]
 
@@ -62,7 +62,7 @@ def rates(finished: Finished, name: str = "learning_rate") -> list[float]:
 
 def course(*overrides: str, of: str = "learning_rate") -> list[float]:
     """Return the values that a configuration gives at each update, without training."""
-    return report.schedules([*FOUR, *overrides]).values[of]
+    return courses.schedules([*FOUR, *overrides]).values[of]
 
 
 def test_each_file_is_among_them() -> None:
@@ -170,7 +170,7 @@ def test_a_plateau_follows_the_metric_that_is_named(train: Train) -> None:
 def test_one_cycle_moves_a_momentum_where_there_is_one(
     optimizer: tuple[str, ...], momentum: str | None
 ) -> None:
-    found = report.schedules(
+    found = courses.schedules(
         [*FOUR, *optimizer, "schedule=one_cycle", f"{KEY}.rise=0.5", f"{KEY}.shape=linear"]
     )
     peak = found.values["learning_rate"][2]

@@ -326,7 +326,8 @@ def test_a_multirun_trains_each_job_and_ranks_them(train: Train, tmp_path: Path)
         "-m", *QUICK, "optimizer=sgd,adam", "optimizer.learning_rate=1e-4,0.05", "hydra.sweep.dir=sweep"
     )
     assert finished.status == 0
-    summaries = [json.loads((tmp_path / "sweep" / str(job) / "summary.json").read_text()) for job in range(4)]
+    folders = [next((tmp_path / "sweep").glob(f"{job}_*")) for job in range(4)]
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     order = sorted(range(4), key=lambda job: summaries[job]["best"]["validation/loss"])
     table = finished.out[finished.out.index("4 jobs by") :]
     ranked = [
@@ -341,7 +342,7 @@ def test_a_failing_job_does_not_stop_the_others_and_shows_in_the_status(train: T
     finished = train("-m", *QUICK, "optimizer.learning_rate=-1,0.01", "hydra.sweep.dir=sweep")
     assert finished.status == 2
     assert "optimizer.learning_rate=-1 is out of range" in finished.err
-    assert (tmp_path / "sweep" / "1" / "summary.json").exists()
+    assert (tmp_path / "sweep" / "1_optimizer.learning_rate=0.01" / "summary.json").exists()
 
 
 def test_help_names_every_group(train: Train) -> None:

@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,22 +19,21 @@ from omegaconf import DictConfig
 
 from trainer import config
 from trainer.commands.automatic import AUTO, begin_or_go_on, without_known
+from trainer.commands.job import work
 from trainer.commands.messages import USER_ERRORS, explain
 from trainer.commands.overrides import refuse_merged, resumption, rewritten
 from trainer.commands.saved import given_overrides, log_to, read_configuration, save_configuration
 from trainer.errors import RunError
 from trainer.folder_lock import RunLock
+from trainer.loggers.drawing import drawn_beside
 from trainer.sweep import Refused
+from trainer.sweep.course import course, job_folders, present_course
+from trainer.sweep.ending import ending, how_to_go_on
+from trainer.sweep.live import end as end_live
+from trainer.sweep.resumption import sweep_command
+from trainer.sweep.stopping import Stopped, when_marked
 
 log = logging.getLogger(__name__)
-
-
-class Stopped(BaseException):
-    """A signal stopped the run after its state was saved; not an `Exception`, so that a sweep stops too."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.status = 128 + number
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
         sys.path.append(str(Path.cwd()))
     config.register()
     try:
-        sys.argv[1:] = rewritten(sys.argv[1:])
+        sys.argv[1:] = sweep_command(rewritten(sys.argv[1:]))
         folder, others = resumption(sys.argv[1:])
         changes = others
         if folder == Path(AUTO):
@@ -52,12 +52,11 @@ def main() -> None:
             changes = others if folder is None else without_known(folder, others)
         if folder is None:
             sys.argv[1:] = others
-            _compose_and_train()
-        else:
-            _resume(folder, changes, others)
+            sys.exit(_compose_and_train())
+        _resume(folder, changes, others)
     except Refused as refused:
         _complain(str(refused))
-        sys.exit(2)
+        sys.exit(refused.status)
     except Stopped as stopped:
         sys.exit(stopped.status)
     except KeyboardInterrupt:
@@ -73,13 +72,19 @@ def main() -> None:
         sys.exit(2 if isinstance(error, USER_ERRORS) else 1)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = wanted
+        if "trainer.workshop" in sys.modules:
+            sys.modules["trainer.workshop"].of_process.cache_clear()
         _let_go_of_output()
 
 
 def _complain(message: str) -> None:
+    _tell(f"Error: {message}")
+
+
+def _tell(message: str) -> None:
     # Standard error may lie on the disk that is full.
     with contextlib.suppress(OSError):
-        print(f"Error: {message}", file=sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)
 
 
 def _let_go_of_output() -> None:
@@ -90,13 +95,41 @@ def _let_go_of_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _compose_and_train() -> None:
-    """Let Hydra compose one run, or the jobs of a multirun, and train them."""
+def _compose_and_train() -> int:
+    """Let Hydra compose one run, or the jobs of a multirun, and train them; return the exit status."""
     failures: list[Exception] = []
     application = hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
-    application(lambda composed: _job(composed, failures))()
+    with course() as multirun, drawn_beside(present_course):
+        try:
+            application(partial(_job, failures=failures))()
+        except Exception:
+            # What a launcher makes of jobs that were stopped is not what happened.
+            if multirun.received is None:
+                end_live()
+                _tell_ending(multirun.folder)
+                raise
+        except (Stopped, KeyboardInterrupt):
+            if multirun.folder is not None:
+                end_live()
+                _tell(f"Stopped: {how_to_go_on(multirun.folder)} goes on with it")
+            raise
+        finally:
+            end_live()
+        if multirun.received is not None:
+            raise Stopped(multirun.received)
     for failure in failures:
         raise failure
+    return _tell_ending(multirun.folder)
+
+
+def _tell_ending(folder: Path | None) -> int:
+    """Say what is wrong with the jobs that a multirun has begun; return the exit status that says so too."""
+    if folder is None or not job_folders(folder):
+        return 0
+    told, status = ending(folder)
+    if told:
+        _complain(told)
+    return status
 
 
 def _resume(folder: Path, overrides: Sequence[str], typed: Sequence[str]) -> None:
@@ -107,7 +140,15 @@ def _resume(folder: Path, overrides: Sequence[str], typed: Sequence[str]) -> Non
     log_to(folder)
     given = [*given_overrides(folder), *overrides]
     try:
-        _train(composed, folder, given, resume=True, typed=typed)
+        _train(
+            composed,
+            folder,
+            given,
+            resume=True,
+            trusted=list(composed.allowed_targets),
+            typed=typed,
+            on_accepted=lambda: save_configuration(folder, composed, given),
+        )
     except Exception as error:
         trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error
         log.error("%s", explain(error), exc_info=trace, extra={"shown": True})
@@ -116,19 +157,18 @@ def _resume(folder: Path, overrides: Sequence[str], typed: Sequence[str]) -> Non
 
 def _job(composed: DictConfig, failures: list[Exception]) -> Any:
     """Train one job; note a single run's failure for `main` to tell, where Hydra would add lines."""
-    is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return work(composed, cast(DictConfig, hydra_config), _train)
     try:
-        hydra_config = HydraConfig.get()
         folder, given = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
         refuse_merged(composed, hydra_config.runtime.choices)
-        return _train(composed, folder, given)
+        _train(composed, folder, given)
     except Exception as error:
         trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error
-        log.error("%s", explain(error), exc_info=trace, extra={"shown": not is_sweep})
-        if is_sweep:
-            raise
+        log.error("%s", explain(error), exc_info=trace, extra={"shown": True})
         failures.append(error)
-        return None
+    return None
 
 
 def _train(
@@ -137,9 +177,13 @@ def _train(
     overrides: Sequence[str],
     *,
     resume: bool = False,
+    marked: Path | None = None,
+    trusted: Sequence[str] | None = None,
     typed: Sequence[str] = (),
-) -> float | None:
-    """Train what was composed; return the best value of the monitored metric, which sweepers look at."""
+    on_accepted: Callable[[], object] = lambda: None,
+    until: int | None = None,
+) -> Mapping[str, Any]:
+    """Train what was composed, and return the run's summary; a mark in `marked` stops it."""
     device = config.device_settings(composed)
 
     from trainer import runtime
@@ -147,23 +191,26 @@ def _train(
     machine = runtime.prepare(**device)
     # What follows imports Theano, which had to be made ready first.
     from trainer import run
+    from trainer.sweep.optuna_pruning import reporting
     from trainer.training import Interrupted, StopSignals
+    from trainer.workshop import of_process
 
-    trusted = list(composed.allowed_targets) if resume else None
-    settings = config.interpret(composed, overrides, trusted, typed)
-
-    def keep_configuration() -> None:
-        if resume:
-            save_configuration(folder, composed, overrides)
-
-    with StopSignals() as signals:
+    settings = reporting(config.interpret(composed, overrides, trusted, typed))
+    summary: Mapping[str, Any] = {}
+    with StopSignals() as signals, when_marked(marked, partial(setattr, signals, "received")):
         try:
             summary = run.train(
-                settings, folder, machine, signals, resume=resume, on_accepted=keep_configuration
+                settings,
+                folder,
+                machine,
+                signals,
+                resume=resume,
+                on_accepted=on_accepted,
+                workshop=of_process(),
+                until=until,
             )
         except Interrupted as interrupted:
             log.warning("stopped by %s before the first step", interrupted)
     if signals.received is not None:
         raise Stopped(signals.received)
-    best: float | None = summary.get("best", {}).get(composed.training.monitor)
-    return best
+    return summary

@@ -51,6 +51,11 @@ class Clock:
         """Whether anything asked for a time."""
         return bool(self._writers)
 
+    @property
+    def shared(self) -> list[Any]:
+        """The scalars that were asked for."""
+        return list(self._shared.values())
+
     def advance(self, step: int, steps_per_epoch: float, total_steps: int) -> None:
         """Set the scalars for the update that comes after `step` ones."""
         coming = step + 1

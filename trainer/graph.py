@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import theano
 from numpy.typing import NDArray
 
 from trainer import runtime
+from trainer.hyperparameters import Hyperparameters
 from trainer.kernels.copying import gate
 from trainer.kernels.finite import check_finite
 from trainer.models import Network
@@ -28,6 +29,8 @@ from trainer.training import (
     compile_evaluation,
     compile_training_step,
 )
+
+Predict = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class Graph:
     carried: Mapping[Any, Any]
     accumulation: Accumulation | None = None
 
+    def with_hyperparameters(self, hyperparameters: Hyperparameters) -> Graph:
+        """Return the same expressions, whose shared scalars these hyperparameters have taken over."""
+        return replace(self, optimizer=replace(self.optimizer, hyperparameters=hyperparameters))
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -72,6 +79,31 @@ class Compiled:
     step: TrainingStep
     evaluation: Evaluation
     seconds: float
+
+    @property
+    def shared(self) -> set[Any]:
+        """The shared variables that it reads or writes."""
+        functions = [*self.step.functions, self.evaluation.function]
+        return {variable for function in functions for variable in function.get_shared()}
+
+
+class Seam:
+    """Called in a compiled step before it writes: does what the run says that has the step at the moment."""
+
+    def __init__(self) -> None:
+        self.release()
+
+    def __call__(self) -> object:
+        """Do what is bound."""
+        return self._wait()
+
+    def bind(self, wait: Callable[[], object]) -> None:
+        """Have this called from now on."""
+        self._wait = wait
+
+    def release(self) -> None:
+        """Have nothing called any more."""
+        self._wait = lambda: None
 
 
 def build_graph(settings: Settings, network: Network, objective: Objective) -> Graph:
@@ -98,27 +130,9 @@ def build_graph(settings: Settings, network: Network, objective: Objective) -> G
         gradients, found["norm"] = check_finite(found["loss"], gradients, names)
         return gradients
 
-    optimizer = build_optimizer(
-        loss if network.penalty is None else loss + network.penalty,
-        network.parameters,
-        rule=settings.rule,
-        gradient=settings.gradient,
-        clipping=settings.clipping,
-        wrapper=settings.wrapper,
-        constraint=settings.constraint,
-        averaging=settings.averaging,
-        groups=settings.groups,
-        weight_decay=settings.weight_decay,
-        weight_decay_match=settings.weight_decay_match,
-        buffers={buffer: network_updates.get(buffer, buffer) for buffer in network.buffers},
-        between=accumulated_and_checked,
-    )
-    of_groups = {
-        f"groups.{group.name}.{name}": schedule
-        for group in settings.groups
-        for name, schedule in group.schedules.items()
-    }
-    bind_schedules(optimizer.hyperparameters, {**settings.schedules, **of_groups})
+    buffers = {buffer: network_updates.get(buffer, buffer) for buffer in network.buffers}
+    penalized = loss if network.penalty is None else loss + network.penalty
+    optimizer = _optimizer(settings, network, penalized, buffers, accumulated_and_checked)
     metrics, carried = evaluated(network, objective, inputs, targets)
     return Graph(
         inputs=inputs,
@@ -129,6 +143,55 @@ def build_graph(settings: Settings, network: Network, objective: Objective) -> G
         carried=carried,
         **found,
     )
+
+
+def build_beginning(settings: Settings, network: Network) -> Optimizer:
+    """Build an optimizer for what it begins with alone: the states' first values, and the hyperparameters.
+
+    It minimizes the sum of all parameters, which costs a fraction of building the network's own loss, and has
+    the same states and hyperparameters, since neither depends on what the loss is. Of a network with random
+    streams, the training output is built as well, which makes them.
+
+    Raises
+    ------
+    UsageError
+        As `build_graph` does.
+    """
+    if network.has_masks:
+        network.output(network.input_variable(), training=True)
+    stand_in = sum(parameter.sum() for parameter in network.parameters)
+    return _optimizer(settings, network, stand_in, {buffer: buffer for buffer in network.buffers})
+
+
+def _optimizer(
+    settings: Settings,
+    network: Network,
+    loss: Any,
+    buffers: Mapping[Any, Any],
+    between: Callable[[list[Any]], list[Any]] | None = None,
+) -> Optimizer:
+    optimizer = build_optimizer(
+        loss,
+        network.parameters,
+        rule=settings.rule,
+        gradient=settings.gradient,
+        clipping=settings.clipping,
+        wrapper=settings.wrapper,
+        constraint=settings.constraint,
+        averaging=settings.averaging,
+        groups=settings.groups,
+        weight_decay=settings.weight_decay,
+        weight_decay_match=settings.weight_decay_match,
+        buffers=buffers,
+        between=between,
+    )
+    of_groups = {
+        f"groups.{group.name}.{name}": schedule
+        for group in settings.groups
+        for name, schedule in group.schedules.items()
+    }
+    bind_schedules(optimizer.hyperparameters, {**settings.schedules, **of_groups})
+    return optimizer
 
 
 def evaluated(
@@ -175,7 +238,7 @@ def compile_graph(
     return Compiled(step, evaluation, time.monotonic() - started)
 
 
-def compile_prediction(network: Network, batch_size: int = 1000) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def compile_prediction(network: Network, batch_size: int = 1000) -> Predict:
     """Compile the forward graph alone, when it is first called.
 
     Returns

@@ -100,6 +100,11 @@ class Hyperparameters:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def shared(self) -> list[Any]:
+        """The scalars, and those of the clock that were asked for."""
+        return [*(entry.shared for entry in self._entries.values()), *self.clock.shared]
+
     def set(self, name: str, value: float) -> None:
         """Set a value, which a schedule of that name replaces at the next `advance`.
 
@@ -246,6 +251,30 @@ class Hyperparameters:
                 raise UsageError(f"schedule.{name} has no value after {step} updates: {error}") from error
         if self.clock.is_read:
             self.clock.advance(step, steps_per_epoch, total_steps)
+
+    def take_over(self, used: Hyperparameters) -> None:
+        """Go on with the scalars of others, which a compiled function reads, and give them these values.
+
+        Schedules and configured values stay those of this collection.
+
+        Parameters
+        ----------
+        used : Hyperparameters
+            Of the same names; its own values, schedules and clock are not to be used any more.
+
+        Raises
+        ------
+        ValueError
+            Where the names are others; nothing is changed then.
+        """
+        if list(used) != list(self):
+            raise ValueError(f"the hyperparameters are {list(self)}, and not {list(used)}")
+        for name, entry in self._entries.items():
+            shared = used[name]
+            shared.set_value(entry.shared.get_value(borrow=True))
+            entry.shared = shared
+        self.clock = used.clock
+        self._bind()
 
     def observe(self, record: Mapping[str, Any], monitor: str, mode: str) -> None:
         """Show the schedules that follow a metric the record of an epoch that has ended.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.data import Data, Part
+from trainer.errors import UsageError, nearest
 from trainer.models import Network
 from trainer.optimizer import Optimizer
 from trainer.training import Evaluation, StopSignals, standing_in
 from trainer.training.weights import AVERAGED
+
+log = logging.getLogger(__name__)
 
 
 class Measuring:
@@ -74,3 +78,21 @@ def measured_names(metrics: Mapping[str, Any], averages: Mapping[Any, Any]) -> l
     """Return the names of what an epoch's record measures."""
     names = [*metrics, *(f"{AVERAGED}/{name}" for name in metrics if averages)]
     return ["train/loss", *(f"validation/{name}" for name in names)]
+
+
+def monitored(monitor: str, mode: str, measured: Sequence[str], has_validation: bool) -> tuple[str, str]:
+    """Return the metric whose best epoch counts, and whether the best is its `min` or its `max`.
+
+    Where there is no validation part, that is the smallest `train/loss`.
+
+    Raises
+    ------
+    UsageError
+        Where the run does not measure what is to be monitored.
+    """
+    if monitor not in measured:
+        raise UsageError(f"training.monitor={monitor} is not measured: {nearest(monitor, measured)}")
+    if monitor.startswith("validation/") and not has_validation:
+        log.warning("there is no validation part: the best epoch is that of the smallest train/loss")
+        return "train/loss", "min"
+    return monitor, mode

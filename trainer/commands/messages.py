@@ -54,6 +54,11 @@ def _explain(error: Exception) -> str:
         if "=" not in error.override:
             return f"{error.override} is not KEY=VALUE: see trainer --help"
         return f"{error.override} cannot be read as KEY=VALUE: {_how_to_quote(error.override)}"
+    if "does not support sweep type" in str(error):
+        return (
+            "an interval has no list of values to go through: add hydra/sweeper=optuna, which proposes "
+            "values from it, or give a list, as in KEY=A,B, or range(START,STOP,STEP)"
+        )
     ambiguous = re.search(r"Ambiguous value for argument '(.*)'", str(error))
     if ambiguous:
         return f"{ambiguous.group(1)} has several values: add --multirun to sweep over them, or write [a,b]"

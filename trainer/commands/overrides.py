@@ -13,6 +13,10 @@ from trainer.errors import UsageError, nearest
 CHAINS = ("gradient", "clipping", "wrapper", "constraint")
 LEARNING_RATE_SCHEDULE = "schedule@schedule.learning_rate="
 LINKS = re.compile(rf"({'|'.join(CHAINS)})=\[([^\[\]]*)\]")
+SWEPT_CHAIN = re.compile(rf"({'|'.join(CHAINS)})=[^{{}}]*\[[^\[\]{{}}]*\][^{{}}]*")
+LOGGERS = re.compile(r"logger=(\[[^\[\]]*\]|[^\[\],]+)")
+# What YAML reads as a number or a truth value, where Hydra wants a choice's name.
+SCALAR = re.compile(r"[+-]?(\d[\d_]*(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan|true|false", re.IGNORECASE)
 PLANNED = re.compile(r"^  - (\w+@[\w.]+):", re.MULTILINE)
 
 
@@ -27,7 +31,7 @@ def rewritten(arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     UsageError
-        Where a chain has two links of one name.
+        Where a chain has two links of one name, and where a number is given for a choice's name.
     """
     return [form for argument in arguments for form in _forms(argument)]
 
@@ -73,16 +77,51 @@ def refuse_merged(composed: Mapping[str, Any], choices: Mapping[str, Any]) -> No
     """
     for group in CHAINS:
         if composed.get(group) is not None and group not in choices:
-            raise UsageError(
-                f"{group} is a list of choices among others of a sweep, or in an experiment's defaults: name "
-                f"each link, as in {group}@{group}.first=..., or /{group}@{group}.first: ... in the file"
-            )
+            raise _merged(group)
+
+
+def _merged(group: str) -> UsageError:
+    return UsageError(
+        f"{group} is a list of choices among others of a sweep, or in an experiment's defaults: name "
+        f"each link, as in {group}@{group}.first=..., or /{group}@{group}.first: ... in the file"
+    )
+
+
+def _with_default(argument: str) -> str:
+    """Put the default loggers before those that are chosen beside them.
+
+    Each of ours is one more destination; a file of the user's own may be a whole set.
+
+    >>> _with_default("logger=[csv,mlflow]"), _with_default("logger=my_set")
+    ('logger=[default,csv,mlflow]', 'logger=my_set')
+    """
+    chosen = LOGGERS.fullmatch(argument)
+    names = [name.strip() for name in chosen[1].strip("[]").split(",")] if chosen else []
+    shipped = {path.stem for path in (config.folder() / "logger").glob("*.yaml")}
+    if "default" in names or not shipped.intersection(names):
+        return argument
+    return f"logger=[{','.join(['default', *names])}]"
+
+
+def _refuse_scalars(argument: str) -> None:
+    key, _, value = argument.lstrip("+").partition("=")
+    group = key.partition("@")[0]
+    folder = config.folder() / group
+    if not group or "." in group or not folder.is_dir():
+        return
+    for name in value.strip("[]").split(","):
+        if SCALAR.fullmatch(name.strip()):
+            choices = [path.stem for path in folder.glob("*.yaml")]
+            raise UsageError(f"{argument} names no choice: {nearest(name.strip(), choices)}")
 
 
 def _forms(argument: str) -> list[str]:
+    _refuse_scalars(argument)
     chain = LINKS.fullmatch(argument)
+    if chain is None and SWEPT_CHAIN.fullmatch(argument):
+        raise _merged(argument.partition("=")[0])
     if chain is None:
-        return [rewrite(argument)]
+        return [_with_default(rewrite(argument))]
     group, names = chain[1], [name.strip() for name in chain[2].split(",") if name.strip()]
     for name in names:
         if names.count(name) > 1:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer import config, runtime
+from trainer.checked_yaml import LONGEST_REASON, checked_text, damaged
 from trainer.commands.interpolations import check_interpolations
 from trainer.commands.overrides import rewritten
 from trainer.data.facts import Facts
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from trainer.models import Network
 
 WEIGHTS = ("best", "last", "best_averaged", "last_averaged")
-_LARGEST_YAML = 2**22
-_DEEPEST_YAML = 50
-_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def read_configuration(folder: Path, overrides: Sequence[str] = ()) -> DictConfi
     try:
         composed = OmegaConf.merge(OmegaConf.structured(config.Config), saved)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0][:_LONGEST_REASON]
+        reason = str(error).splitlines()[0][:LONGEST_REASON]
         raise UsageError(f"{path} is damaged or of another version: {reason}") from error
     assert isinstance(composed, DictConfig)
     composed.allowed_targets = []
@@ -149,30 +147,11 @@ def log_to(folder: Path) -> None:
 
 
 def _read_yaml(path: Path) -> Any:
-    """Read a YAML file as Hydra writes them: without aliases, which can make much of little."""
-    if path.stat().st_size > _LARGEST_YAML:
-        raise UsageError(f"{path} is damaged: it is larger than any configuration")
+    text = checked_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        _check_events(text, path)
         return OmegaConf.create(text)
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path} is damaged: {reason[:_LONGEST_REASON]}") from error
-
-
-def _check_events(text: str, path: Path) -> None:
-    """Refuse what takes more time or memory to read than its length lets one expect."""
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise UsageError(f"{path} is damaged: it has YAML aliases, which no run writes")
-        if isinstance(event, yaml.ScalarEvent) and not depth:
-            raise UsageError(f"{path} is damaged: it holds neither a mapping nor a list")
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST_YAML:
-            raise UsageError(f"{path} is damaged: it nests deeper than {_DEEPEST_YAML} levels")
+    except (yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError) as error:
+        raise damaged(path, error) from error
 
 
 def _apply(composed: DictConfig, override: Override) -> None:

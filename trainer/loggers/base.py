@@ -65,7 +65,7 @@ class Plan:
     network : sequence of (str, shape, int)
         Each layer's name, output shape (None for the batch) and number of parameters; may be empty.
     pictures : callable
-        From the test part's metrics to matplotlib figures by name; drawing them may take seconds.
+        From the test part's metrics to matplotlib figures, or functions that make them, by name.
     """
 
     folder: Path

@@ -17,7 +17,7 @@ from trainer.loggers.bars import Bars
 from trainer.loggers.base import LayerRow, Logger, Plan
 from trainer.loggers.json_lines import earlier_records
 from trainer.loggers.rows import EpochTable
-from trainer.loggers.screen import screen, shown, shows_bars
+from trainer.loggers.screen import is_hushed, screen, shown, shows_bars
 from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, near, show, span, spoken
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Console(Logger):
     """Show a run on the screen, and log the same lines for `train.log`.
 
     On a terminal the epochs' rows scroll by above two live bars; elsewhere there are the rows alone, as plain
-    text.
+    text. A job of a multirun shows nothing, since one table shows all jobs: its lines are logged alone.
 
     Parameters
     ----------
@@ -50,6 +50,7 @@ class Console(Logger):
     def start(self, plan: Plan) -> None:
         """Show what will be trained, and begin to draw the bars."""
         live = shows_bars(self._console) if self._wants_bars is None else self._wants_bars
+        live = live and not is_hushed()
         width = self._console.width - 1 if live else None
         self._plan = plan
         self._table = EpochTable(plan.monitor, plan.mode, width)
@@ -73,7 +74,7 @@ class Console(Logger):
         """Show a row, the best so far marked with a star."""
         lines = self._table.lines(record)
         if len(lines) > 1:
-            self._console.line()
+            self._skip_line()
         for line in lines:
             self._say(line)
 
@@ -84,7 +85,7 @@ class Console(Logger):
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Take the bars away, which `close` does too, and show how the run ended."""
         self.close()
-        self._console.line()
+        self._skip_line()
         for line in _ending(summary):
             self._say(line)
         if self._plan is not None:
@@ -96,12 +97,18 @@ class Console(Logger):
             self._live.stop()
             self._live = None
 
+    def _skip_line(self) -> None:
+        if not is_hushed():
+            self._console.line()
+
     def _say(self, line: Text) -> None:
-        self._console.print(line, soft_wrap=True)
+        if not is_hushed():
+            self._console.print(line, soft_wrap=True)
         shown(line.plain, log)
 
     def _say_table(self, table: Table) -> None:
-        self._console.print(table)
+        if not is_hushed():
+            self._console.print(table)
         paper = rich_console.Console(file=io.StringIO(), width=100, color_system=None, force_terminal=False)
         with paper.capture() as capture:
             paper.print(table)

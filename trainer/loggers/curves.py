@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import logging
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,16 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.loggers.atomic import write_atomically
 from trainer.loggers.base import Logger, Plan, improves
+from trainer.loggers.drawing import draw, write_figure
 from trainer.loggers.json_lines import earlier_records
 from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-log = logging.getLogger(__name__)
 
 Record = Mapping[str, float | int | None]
 
@@ -32,6 +28,8 @@ COLOURS = {
 }  # told apart by colour-blind eyes too
 OTHER_COLOURS = ("#555555", "#CC79A7", "#E69F00", "#56B4E9")
 WIDTH, METRIC_HEIGHT, HYPERPARAMETER_HEIGHT = 10.0, 3.0, 1.9  # inches, at DPI pixels each
+TITLE_HEIGHT, FOOT_HEIGHT, LINE_HEIGHT = 0.35, 0.25, 0.17
+LEFT, RIGHT, ABOVE, BELOW = 0.85, 0.15, 0.32, 0.3  # what a panel's numbers and names take around its axes
 DPI = 120
 MOST_IN_A_COLUMN = 4
 WIDE_RANGE = 100.0  # the ratio of largest to smallest from which a logarithmic axis shows more
@@ -78,12 +76,9 @@ class Curves(Logger):
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Draw what was recorded; a disk that is full costs the picture and a warning, not the run."""
         plan = self._plan
-        if plan is None or not self.records:
-            return
-        try:
-            draw_curves(self.records, plan.folder / "curves.png", plan.title, plan.monitor, plan.mode)
-        except OSError as error:
-            log.warning("curves.png cannot be written (%s)", error.strerror or error)
+        if plan is not None and self.records:
+            path = plan.folder / "curves.png"
+            draw(path, draw_curves, self.records, path, plan.title, plan.monitor, plan.mode)
 
 
 def draw_curves(
@@ -100,9 +95,7 @@ def draw_curves(
     OSError
         The file cannot be written.
     """
-    picture = io.BytesIO()
-    curves_figure(records, title, monitor, mode).savefig(picture, format="png", dpi=DPI)
-    write_atomically(path, picture.getvalue())
+    write_figure(curves_figure(records, title, monitor, mode), path, dpi=DPI)
 
 
 def curves_figure(
@@ -133,12 +126,14 @@ def curves_figure(
     course = _Course(records, monitor, mode)
     panels, constants = _panels(course)
     columns = 1 if len(panels) <= MOST_IN_A_COLUMN else 2
+    words = textwrap.fill(f"constant: {', '.join(constants)}", CHARACTERS_A_LINE) if constants else ""
     rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) for row in rows]
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained")
-    grid = figure.add_gridspec(max(len(rows), 1), columns, height_ratios=heights or [1])
+    foot = FOOT_HEIGHT + LINE_HEIGHT * len(words.splitlines())
+    figure = Figure(figsize=(WIDTH, TITLE_HEIGHT + sum(heights) + foot))
     for number, panel in enumerate(panels):
-        axes = figure.add_subplot(grid[number // columns, number % columns])
+        row, column = divmod(number, columns)
+        axes = figure.add_axes(_place(heights, row, column, columns, foot))
         _draw_lines(axes, panel, course)
         _mark_best(axes, panel, course)
         _dress(axes, panel, course)
@@ -146,11 +141,27 @@ def curves_figure(
             axes.set_xlabel(course.x_key, fontsize=10)
         if panel.has_legend:
             axes.legend(**(LEGEND_ABOVE if columns == 1 else LEGEND_WITHIN))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", parse_math=False)
-    if constants:
-        words = textwrap.fill(f"constant: {', '.join(constants)}", CHARACTERS_A_LINE)
-        figure.supxlabel(words, x=0.01, ha="left", fontsize=9, color=GREY, parse_math=False)
+    up = figure.get_figheight()
+    figure.suptitle(
+        title, x=0.01, y=1 - 0.08 / up, ha="left", va="top", fontsize=14, fontweight="bold", parse_math=False
+    )
+    if words:
+        figure.supxlabel(words, x=0.01, y=0.08 / up, ha="left", fontsize=9, color=GREY, parse_math=False)
     return figure
+
+
+def _place(
+    heights: Sequence[float], row: int, column: int, columns: int, foot: float
+) -> tuple[float, float, float, float]:
+    """Return left, bottom, width and height of a panel's axes, in parts of the figure.
+
+    From sizes that are known: to find them out, matplotlib would lay out everything three times over.
+    """
+    whole = TITLE_HEIGHT + sum(heights) + foot
+    across = WIDTH / columns
+    bottom = foot + sum(heights[row + 1 :]) + BELOW
+    width, height = across - LEFT - RIGHT, heights[row] - ABOVE - BELOW
+    return (column * across + LEFT) / WIDTH, bottom / whole, width / WIDTH, height / whole
 
 
 class _Course:
@@ -285,7 +296,7 @@ def _dress(axes: Axes, panel: _Panel, course: _Course) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axes.set_gid(panel.name)
-    axes.set_title(spoken(panel.name.replace(".", " ")), loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(spoken(panel.name.replace(".", " ")), loc="left", y=1.0, fontsize=11, fontweight="bold")
     if panel.is_fraction:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     first, last = course.x[0], course.x[-1]
@@ -293,6 +304,7 @@ def _dress(axes: Axes, panel: _Panel, course: _Course) -> None:
     axes.set_xlim(first - margin, last + margin)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.tick_params(labelsize=10, color="#999999")
+    axes.yaxis.get_offset_text().set(horizontalalignment="right", fontsize=9)  # "1e-5", clear of the title
     axes.grid(visible=True, color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import RunError, UsageError
+from trainer.errors import UsageError
+from trainer.loggers.appended import AppendedFile
 from trainer.loggers.base import Logger, Plan
 from trainer.loggers.strict_json import to_json
 
@@ -30,11 +29,7 @@ class JsonLines(Logger):
     """
 
     def __init__(self) -> None:
-        self._path = Path()
-        self._file: io.FileIO | None = None
-        self._content = bytearray()
-        self._written = 0
-        self._warned = False
+        self._file: AppendedFile | None = None
 
     def start(self, plan: Plan) -> None:
         """Open the file.
@@ -44,63 +39,27 @@ class JsonLines(Logger):
         RunError
             The run's folder cannot be written.
         """
-        self._path = plan.folder / "metrics.jsonl"
-        try:
-            # Unbuffered: a line that write() has taken is with the system, and survives the process.
-            self._file = io.FileIO(self._path, "a")
-            if plan.progress.step:
-                self._content += self._path.read_bytes()
-                self._written = len(self._content)
-            self.rewind(plan.progress.step)
-            os.truncate(self._path, self._written)
-        except OSError as error:
-            cure = "make the folder writable, or choose another with hydra.run.dir"
-            raise RunError(f"{self._path} cannot be written ({error.strerror}): {cure}") from error
+        path, content = plan.folder / "metrics.jsonl", b""
+        if plan.progress.step and path.is_file():
+            content = path.read_bytes()
+            content = content[: _length_until(content, plan.progress.step, path)]
+        self._file = AppendedFile(path, content)
 
     def record(self, record: Mapping[str, float | int]) -> None:
         """Write one line, after those that still wait."""
-        self._content += to_json(record).encode() + b"\n"
-        self._write()
+        if self._file is not None:
+            self._file.append(to_json(record).encode() + b"\n")
 
     def rewind(self, step: int) -> None:
         """Cut off the records of later steps, those that wait too."""
-        if self._file is None:
-            return
-        del self._content[_length_until(bytes(self._content), step, self._path) :]
-        if self._written > len(self._content):
-            self._written = len(self._content)
-            os.truncate(self._file.fileno(), self._written)
+        if self._file is not None:
+            self._file.cut(_length_until(self._file.content, step, self._file.path))
 
     def close(self) -> None:
         """Write what still waits, say what is lost, close the file."""
-        if self._file is None:
-            return
-        self._write()
-        if self._written < len(self._content):
-            lost = self._content.count(b"\n", self._written)
-            log.warning("metrics.jsonl lacks its last %d records", lost)
-        self._file.close()
-        self._file = None
-
-    def _write(self) -> None:
-        if self._file is None:
-            return
-        try:
-            if not os.fstat(self._file.fileno()).st_nlink:
-                deleted, self._file = self._file, io.FileIO(self._path, "a")
-                deleted.close()
-                self._written = 0
-            while self._written < len(self._content):
-                # A full disk may take a part of a line: the rest follows it when there is room.
-                self._written += self._file.write(self._content[self._written :])
-        except OSError as error:
-            if not self._warned:
-                log.warning("metrics.jsonl cannot be written (%s); its lines wait in memory", error.strerror)
-            self._warned = True
-            return
-        if self._warned:
-            log.info("metrics.jsonl can be written again and is complete")
-            self._warned = False
+        lost = self._file.close() if self._file is not None else b""
+        if lost:
+            log.warning("metrics.jsonl lacks its last %d records", lost.count(b"\n"))
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

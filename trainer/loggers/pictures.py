@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.loggers.atomic import write_atomically
 from trainer.loggers.base import Logger, Plan
+from trainer.loggers.drawing import draw, write_figure
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +27,12 @@ class Pictures(Logger):
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Draw and write the pictures."""
         if summary.get("test"):
-            for name, figure in self._plan.pictures(summary["test"]).items():
-                self._write(name, figure)
+            for name, picture in self._plan.pictures(summary["test"]).items():
+                self._write(name, picture)
 
-    def _write(self, name: str, figure: Any) -> None:
+    def _write(self, name: str, picture: Any) -> None:
         if not name.isprintable() or Path(f"{name}.png").name != f"{name}.png":
             log.warning("the picture %s is not written: that is no name of a file", ascii(name))
             return
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png")
-        try:
-            write_atomically(self._plan.folder / f"{name}.png", picture.getvalue())
-        except OSError as error:
-            log.warning("%s.png cannot be written (%s)", name, error.strerror or error)
+        path = self._plan.folder / f"{name}.png"
+        draw(path, write_figure, picture, path)

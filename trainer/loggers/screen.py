@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import IO, Any, TypeVar, cast
 
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 Result = TypeVar("Result")
+
+_hushed = False
 
 
 @lru_cache(maxsize=1)
@@ -65,6 +68,25 @@ def shows_bars(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
+@contextlib.contextmanager
+def hushed(quiet: bool = True) -> Iterator[None]:
+    """Leave the screen to others: no bars, no rows and no log lines of runs are shown within.
+
+    The jobs of a multirun work like this, in whatever process: one table shows all of them.
+    """
+    global _hushed
+    before, _hushed = _hushed, quiet
+    try:
+        yield
+    finally:
+        _hushed = before
+
+
+def is_hushed() -> bool:
+    """Return whether the screen belongs to others (`hushed`)."""
+    return _hushed
+
+
 def shown(line: str, log: logging.Logger) -> None:
     """Log a line that stands on the screen already: it reaches the files, and the screen not twice."""
     log.info("%s", line, extra={"shown": True})
@@ -88,8 +110,8 @@ class ScreenHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record, unless what it says stands on the screen already."""
-        if getattr(record, "shown", False):
+        """Show a record, unless what it says stands on the screen already or the screen is left to others."""
+        if getattr(record, "shown", False) or is_hushed():
             return
         try:
             style = next(style for level, style in self.styles if record.levelno >= level)

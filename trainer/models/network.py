@@ -106,6 +106,21 @@ class Network:
         return [state for masks in self._builder.masks for state in masks.states]
 
     @property
+    def all_layers(self) -> list[Layer]:
+        """Return the layers, and those inside them."""
+        return self._builder.layers
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether a layer draws random numbers."""
+        return bool(self._builder.masks)
+
+    @property
+    def evaluation_states(self) -> list[Any]:
+        """Return the shared variables that are carried from one batch of an evaluation to the next."""
+        return [carried.evaluation for carried in self._builder.carried]
+
+    @property
     def carried_states(self) -> list[Any]:
         """Return the shared variables that are carried from one training batch to the next."""
         return [carried.training for carried in self._builder.carried]

@@ -2,5 +2,6 @@
 
 from trainer.sweep.folders import Folders, Refused
 from trainer.sweep.leaderboard import Leaderboard
+from trainer.sweep.live import LiveTable
 
-__all__ = ["Folders", "Leaderboard", "Refused"]
+__all__ = ["Folders", "Leaderboard", "LiveTable", "Refused"]

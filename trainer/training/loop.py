@@ -74,6 +74,8 @@ class Loop:
         Called when an epoch is the best so far, to keep its weights.
     signals : StopSignals
         Asked after each step whether to stop.
+    until : int, optional
+        The epoch after which the loop pauses, where more are planned: its outcome is `interrupted` then.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Loop:
         on_epoch_start: Callable[[], None] = lambda: None,
         on_best: Callable[[], None] = lambda: None,
         signals: StopSignals | None = None,
+        until: int | None = None,
     ) -> None:
         self.step = step
         self.batches = batches
@@ -110,6 +113,7 @@ class Loop:
         self.on_epoch_start = on_epoch_start
         self.on_best = on_best
         self.signals = signals or StopSignals()
+        self.last_epoch = progress.epochs if until is None else min(until, progress.epochs)
         self.outcome = Outcome()
         self._epoch = Epoch()
         self._seconds_before = 0.0
@@ -125,7 +129,7 @@ class Loop:
         self._stop_reason, self._stops_now = reason, True
 
     def run(self) -> Outcome:
-        """Train until the planned epochs are done, a callback stops the run, or a signal comes.
+        """Train until the planned epochs are done, or `until`; a callback stops the run; or a signal comes.
 
         Raises
         ------
@@ -137,7 +141,7 @@ class Loop:
         for callback in self.callbacks.values():
             callback.on_train_start(self)
         try:
-            while outcome.epochs < progress.epochs and not self._is_over():
+            while outcome.epochs < self.last_epoch and not self._is_over():
                 if self._train_epoch() and self._close_epoch():
                     self._watch()
         except Diverged:
@@ -214,6 +218,9 @@ class Loop:
         if self._stop_reason is not None and self.outcome.epochs < self.progress.epochs:
             log.info("stopped early: %s", self._stop_reason)
             return "stopped_early"
+        if self.outcome.epochs < self.progress.epochs:
+            log.info("pauses after epoch %d of %d", self.outcome.epochs, self.progress.epochs)
+            return "interrupted"
         return "completed"
 
     def _watch(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,25 @@ class Resident:
         The places of a batch.
     givens : mapping
         The variables of a batch to its rows.
+    arrays : mapping
+        The part's `inputs` and `targets` as shared variables.
+    source : Part
+        The part that they are copies of.
     """
 
     part: Part
     places: Any
     givens: Mapping[Any, Any]
+    arrays: Mapping[str, Any]
+    source: Part
+
+    def holding(self, part: Part) -> Resident:
+        """Return this with another part in its shared variables, which a compiled step reads."""
+        if part is self.source:
+            return self
+        for name, shared in self.arrays.items():
+            shared.set_value(np.ascontiguousarray(getattr(part, name), shared.dtype))
+        return replace(self, part=_places_of(part), source=part)
 
     def compile_step(self, loss: Any, norm: Any, updates: Mapping[Any, Any], **options: Any) -> TrainingStep:
         """Compile one update, called with a batch's places twice, as its inputs and as its targets.
@@ -58,12 +72,18 @@ def make_resident(part: Part, inputs: Any, targets: Any) -> Resident:
         Of a batch, as the graph was built with; they say the dtypes.
     """
     places = tensor.ivector("places")
-    givens = {
-        variable: theano.shared(np.ascontiguousarray(array, variable.dtype), f"resident.{name}")[places]
-        for variable, array, name in ((inputs, part.inputs, "inputs"), (targets, part.targets, "targets"))
+    batch = {"inputs": inputs, "targets": targets}
+    arrays = {
+        name: theano.shared(np.ascontiguousarray(getattr(part, name), variable.dtype), f"resident.{name}")
+        for name, variable in batch.items()
     }
+    givens = {variable: arrays[name][places] for name, variable in batch.items()}
+    return Resident(_places_of(part), places, givens, arrays, part)
+
+
+def _places_of(part: Part) -> Part:
     numbers = np.arange(len(part), dtype=np.int32)
-    return Resident(Part(numbers, numbers), places, givens)
+    return Part(numbers, numbers)
 
 
 def choose_feeding(

@@ -47,6 +47,9 @@ class TrainingStep:
         """Take a batch that is not the last one of its update."""
         raise TypeError("this step updates at each batch; compile it with what is to be gathered")
 
+    def forget(self) -> None:
+        """Let go of batches that were gathered for an update that never came."""
+
 
 class AccumulatedStep(TrainingStep):
     """One update of several batches: `gather` takes all but the last, the call takes the last and updates.
@@ -72,9 +75,10 @@ class AccumulatedStep(TrainingStep):
         written = (each.variable for each in gather.maker.inputs if each.implicit and each.update is not None)
         self._buffers = [variable for variable in written if variable not in accumulation.updates]
         self._before: list[Any] | None = None
-        self._begin()
+        self.forget()
 
-    def _begin(self) -> None:
+    def forget(self) -> None:
+        """Let go of batches that were gathered for an update that never came."""
         self._before = None
         self._begun.set_value(np.int8(0))
 
@@ -93,7 +97,7 @@ class AccumulatedStep(TrainingStep):
                 variable.set_value(value, borrow=True)
             raise
         finally:
-            self._begin()
+            self.forget()
 
     def gather(self, inputs: Array, targets: Array) -> None:
         """Take a batch that is not the last one of its update."""

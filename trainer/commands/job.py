@@ -1,0 +1,122 @@
+"""A job of a multirun, from what its folder holds already to the value that its sweeper is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainer.commands.messages import USER_ERRORS, explain
+from trainer.commands.overrides import refuse_merged
+from trainer.commands.saved import save_configuration
+from trainer.errors import RunError
+from trainer.loggers.screen import hushed
+from trainer.sweep import begun
+from trainer.sweep.begun import Begun, Foreign, Way
+from trainer.sweep.course import present_course
+from trainer.sweep.stopping import Stopped, is_marked
+
+log = logging.getLogger(__name__)
+
+
+@hushed()
+def work(composed: DictConfig, hydra: DictConfig, train: Callable[..., Mapping[str, Any]]) -> Any:
+    """Do what is left to do of a job; a failure is noted in its folder, and the other jobs go on.
+
+    Parameters
+    ----------
+    composed : DictConfig
+        The job's configuration.
+    hydra : DictConfig
+        Hydra's own.
+    train : callable
+        Given configuration, folder and overrides, and by name `resume`, `until` and `marked` (the sweep's
+        folder, where a mark there is to stop the job), it trains, and returns the run's summary.
+
+    Returns
+    -------
+    float or None
+        The best value of the monitored metric; None where there is none, or the job failed or was stopped.
+
+    Raises
+    ------
+    Stopped
+        Where a signal ended the multirun, and this is the process that launched it.
+    """
+    folder, sweep = Path(hydra.runtime.output_dir), Path(hydra.sweep.dir)
+    elsewhere = present_course() is None
+    if elsewhere and is_marked(sweep):
+        begun.leave_unbegun(folder)
+        return None
+    try:
+        summary = _do(composed, hydra, folder, sweep if elsewhere else None, train)
+        return monitored_value(summary, composed)
+    except Stopped:
+        # Another process is told by the state in the folder; what is raised there ends its other jobs.
+        if elsewhere:
+            return None
+        raise
+    except Foreign as error:
+        log.error("%s", explain(error))
+        begun.note_refusal(folder, explain(error), 2)
+    except Exception as error:
+        trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error
+        log.error("%s", explain(error), exc_info=trace)
+        begun.note_failure(folder, explain(error), 2 if isinstance(error, USER_ERRORS) else 1)
+    return None
+
+
+def monitored_value(summary: Mapping[str, Any], composed: DictConfig) -> float | None:
+    """Return the best value of the monitored metric; of `train/loss` where there is no validation part."""
+    best = summary.get("best") or {}
+    value = best.get(composed.training.monitor, best.get("train/loss"))
+    return value if isinstance(value, (int, float)) else None
+
+
+def _do(
+    composed: DictConfig,
+    hydra: DictConfig,
+    folder: Path,
+    marked: Path | None,
+    train: Callable[..., Mapping[str, Any]],
+) -> Mapping[str, Any]:
+    given = [str(override) for override in hydra.overrides.task]
+    until = OmegaConf.select(hydra, "sweeper.until")
+    way = begun.way_of_member(folder, until) if until is not None else _way(composed, folder, given)
+    if way is Way.NOTHING:
+        log.info("nothing is left to do: the run is in the folder already")
+        return begun.read_summary(folder)
+    refuse_merged(composed, hydra.runtime.choices)
+    if way is Way.ANEW:
+        begun.clear(folder)
+    summary = train(composed, folder, given, resume=way is Way.GO_ON, marked=marked, until=until)
+    return summary or begun.read_summary(folder)
+
+
+def _way(composed: DictConfig, folder: Path, given: list[str]) -> Way:
+    """Return what is left to do; where that is nothing, the folder tells again of the run that it holds."""
+    begun.forget_refusal(folder)
+    plain = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(plain, dict)
+    asked = Begun({str(key): value for key, value in plain.items()}, given)
+    try:
+        way = asked.way(folder)
+    except Foreign:
+        _put_back(folder, asked)
+        raise
+    if way is Way.NOTHING:
+        _put_back(folder, asked)
+    return way
+
+
+def _put_back(folder: Path, asked: Begun) -> None:
+    """Write the configuration of the run that a folder holds, over which Hydra has written another."""
+    try:
+        known = Begun.read(folder)
+    except Foreign:
+        return
+    if known is not None and known != asked:
+        save_configuration(folder, OmegaConf.create(dict(known.configuration)), known.overrides)

@@ -1,0 +1,92 @@
+"""The configurations of a multirun's jobs, composed of the files once for each choice of groups."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+MOST_KEPT = 16
+
+
+class Composing(Callback):
+    """Hydra calls this at a multirun's start: from then on, a `Composer` composes the jobs.
+
+    Reading some thirty files and merging them takes Hydra a tenth of a second, twice a job: a sweeper
+    composes each to see whether it can be, and a launcher once more. Jobs that choose the same files differ
+    by values alone, which are set in a copy.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Put the faster composition in the place of Hydra's own."""
+        hydra = GlobalHydra.instance().hydra
+        if hydra is not None and type(hydra.config_loader) is ConfigLoaderImpl:
+            hydra.config_loader = Composer(hydra.config_loader)
+
+
+class Composer(ConfigLoaderImpl):
+    """Hydra's composition, which keeps what it has composed of files for the jobs that choose the same ones.
+
+    Parameters
+    ----------
+    loader : ConfigLoaderImpl
+        Hydra's own.
+    """
+
+    def __init__(self, loader: ConfigLoaderImpl) -> None:
+        super().__init__(loader.config_search_path)
+        self._kept: OrderedDict[tuple[str, ...], DictConfig] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was kept behind: a worker composes its own."""
+        return {**self.__dict__, "_kept": OrderedDict()}
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Return the configuration of a job, as Hydra composes it."""
+        lines = [*map(str, master_config.hydra.overrides.hydra), *sweep_overrides]
+        overrides = OverridesParser.create().parse_overrides(lines)
+        choices = [override for override in overrides if self._chooses_a_file(override)]
+        composed = self._of_files(str(master_config.hydra.job.config_name), choices)
+        if composed is None:
+            return super().load_sweep_config(master_config, sweep_overrides)
+        self._apply_overrides_to_config([each for each in overrides if each not in choices], composed)
+        _note(composed, overrides)
+        OmegaConf.copy_cache(from_config=master_config, to_config=composed)
+        return composed
+
+    def _chooses_a_file(self, override: Override) -> bool:
+        return self.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+
+    def _of_files(self, name: str, choices: Sequence[Override]) -> DictConfig | None:
+        """Return a copy of what the files give; None where one of the choices is Hydra's to judge."""
+        lines = [str(choice.input_line) for choice in choices]
+        key = (name, *lines)
+        if key not in self._kept:
+            if any(choice.is_sweep_override() for choice in choices):
+                return None
+            self._kept[key] = self.load_configuration(name, lines, RunMode.RUN)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return copy.deepcopy(self._kept[key])
+
+
+def _note(composed: DictConfig, overrides: Sequence[Override]) -> None:
+    """Have a configuration say which overrides it has."""
+    own = [override for override in overrides if not override.is_hydra_override()]
+    hydra = composed.hydra
+    hydra.overrides.hydra = [str(each.input_line) for each in overrides if each.is_hydra_override()]
+    hydra.overrides.task = [str(each.input_line) for each in own]
+    form = hydra.job.config.override_dirname
+    hydra.job.override_dirname = get_overrides_dirname(
+        overrides=own, kv_sep=form.kv_sep, item_sep=form.item_sep, exclude_keys=form.exclude_keys
+    )
