@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from tests.left_by import differences, left_by, records
 from tests.resuming import SMALL, Train, assert_goes_on, during, stopped_at
+from trainer.checkpoints import Writer
 from trainer.steering import files, watcher
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -76,6 +78,15 @@ def killed_at(update: int, folder: Path, *saved: int) -> ExitStack:
 def is_written(folder: Path, step: int) -> bool:
     checkpoints = folder / "checkpoints"
     return (checkpoints / f"step-{step:09d}").is_dir() and not any(checkpoints.glob(".*.part"))
+
+
+@contextmanager
+def writers_at_rest() -> Iterator[None]:
+    """Wait at the end for what threads are writing: a process that is killed writes nothing any more."""
+    yield
+    for each in gc.get_objects():
+        if type(each) is Writer:
+            each.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +206,8 @@ def test_a_run_on_a_full_disk_goes_on_from_the_last_state_that_was_written(
     arguments = (*SMALL, "model.hidden=[32]")
     whole, folder = train(*arguments, folder="whole"), tmp_path / "killed"
     disk = ExitStack()
-    with disk, during(8, lambda: disk.enter_context(full_disk(8000))), killed_at(12, folder, 5):
+    fills = during(8, lambda: disk.enter_context(full_disk(8000)))
+    with disk, writers_at_rest(), fills, killed_at(12, folder, 5):
         train(*arguments, folder="killed")
     assert [path.name for path in (folder / "checkpoints").glob("step-*")] == ["step-000000005"]
     resumed = train("resume=killed")

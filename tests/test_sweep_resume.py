@@ -297,7 +297,7 @@ class TestTheSearch:
         begun(tmp_path)
         assert sweep("sweep.resume=sweep").status == 0
         for path in tmp_path.glob("sweep/*/.hydra/*.yaml"):
-            assert "sweep.resume" not in path.read_text()
+            assert "sweep.resume=sweep" not in path.read_text()
         assert not [job for job in jobs(tmp_path / "sweep") if "resume" in job.name]
 
 

@@ -52,8 +52,11 @@ def main() -> None:
             changes = others if folder is None else without_known(folder, others)
         if folder is None:
             sys.argv[1:] = others
-            sys.exit(_compose_and_train())
-        _resume(folder, changes, others)
+            status = _compose_and_train()
+            if status:
+                sys.exit(status)
+        else:
+            _resume(folder, changes, others)
     except Refused as refused:
         _complain(str(refused))
         sys.exit(refused.status)
@@ -99,6 +102,7 @@ def _compose_and_train() -> int:
     """Let Hydra compose one run, or the jobs of a multirun, and train them; return the exit status."""
     failures: list[Exception] = []
     application = hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
+    stopped: BaseException | None = None
     with course() as multirun, drawn_beside(present_course):
         try:
             application(partial(_job, failures=failures))()
@@ -108,15 +112,17 @@ def _compose_and_train() -> int:
                 end_live()
                 _tell_ending(multirun.folder)
                 raise
-        except (Stopped, KeyboardInterrupt):
-            if multirun.folder is not None:
-                end_live()
-                _tell(f"Stopped: {how_to_go_on(multirun.folder)} goes on with it")
-            raise
+        except (Stopped, KeyboardInterrupt) as error:
+            stopped = error
         finally:
+            multirun.launched()
             end_live()
-        if multirun.received is not None:
-            raise Stopped(multirun.received)
+        if stopped is None and multirun.received is not None:
+            stopped = Stopped(multirun.received)
+        if stopped is not None:
+            if multirun.folder is not None:
+                _tell(f"Stopped: {how_to_go_on(multirun.folder)} goes on with it")
+            raise stopped
     for failure in failures:
         raise failure
     return _tell_ending(multirun.folder)

@@ -49,6 +49,7 @@ class Course:
         self._lock: RunLock | None = None
         self._previous: dict[signal.Signals, Any] = {}
         self._is_leaving = False
+        self._is_over = False
 
     def begin(self, folder: Path) -> None:
         """Take a sweep's folder, which exists.
@@ -82,6 +83,10 @@ class Course:
         if self._lock is not None:
             self._lock.release()
 
+    def launched(self) -> None:
+        """Note that nothing is launched any more: a signal that comes now has nothing to stop."""
+        self._is_over = True
+
     def stop(self, number: signal.Signals) -> None:
         """Note that a signal ends the multirun, and tell its jobs."""
         self.received = self.received or number
@@ -89,6 +94,10 @@ class Course:
             mark(self.folder)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._is_over:
+            if number == signal.SIGINT and self.received is None:
+                raise KeyboardInterrupt
+            return
         if self._is_leaving:
             raise Stopped(self.received or number)
         if self.received is not None:
