@@ -210,6 +210,7 @@ def test_a_deleted_folder_is_made_again_and_the_run_ends_as_if_nothing_had_been(
     assert evaluate.main([str(finished.folder)]) == 0
 
 
+@pytest.mark.usefixtures("_written_at_once")
 def test_a_folder_that_cannot_be_made_again_costs_no_training_but_the_status(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
