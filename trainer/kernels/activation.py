@@ -52,7 +52,7 @@ class Overwriting(Planned):
         return ROWS
 
     def overwriting(self) -> Overwriting:
-        """Give the operation that overwrites."""
+        """Give the operation that overwrites; each kind has its own."""
         raise NotImplementedError
 
 

@@ -118,7 +118,7 @@ class Planned(Op):  # type: ignore[misc]
     """An operation that is done by a kernel, and by its own `perform` where there is no compiler."""
 
     def kernel(self) -> str:
-        """Give the C of the kernel."""
+        """Give the C of the kernel; each operation has its own."""
         raise NotImplementedError
 
     def numbers(self) -> Sequence[int]:

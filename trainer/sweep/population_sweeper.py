@@ -11,7 +11,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.errors import RunError, UsageError
@@ -20,6 +19,7 @@ from trainer.loggers.json_lines import read_records
 from trainer.loggers.screen import screen
 from trainer.loggers.wording import show, spoken
 from trainer.sweep import population
+from trainer.sweep.launching import Launching
 from trainer.sweep.population import Generation, Rules, lineage, with_scores
 from trainer.sweep.population_folders import failure, member_folder, score, take_over
 from trainer.sweep.population_space import Space, dimension
@@ -189,32 +189,12 @@ class PopulationSweep:
         )
 
 
-class Plugin(Protocol):
-    """What Hydra has handed to the plugin that this is called by."""
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """The node `hydra.sweeper`, without its target."""
-
-    @property
-    def hydra_context(self) -> HydraContext | None:
-        """What launchers and the parser of overrides need."""
-
-    @property
-    def task_function(self) -> TaskFunction:
-        """What a job calls."""
-
-    @property
-    def config(self) -> DictConfig | None:
-        """The sweep's configuration, with Hydra's own node."""
-
-
-def sweep(plugin: Plugin, arguments: Sequence[str]) -> Sequence[JobReturn]:
+def sweep(plugin: Launching, arguments: Sequence[str]) -> Sequence[JobReturn]:
     """Train a population, or what one in the sweep's folder still lacks.
 
     Parameters
     ----------
-    plugin : Plugin
+    plugin : Launching
         Its `settings` are the node `hydra.sweeper`.
     arguments : sequence of str
         The overrides of the command line.
