@@ -41,6 +41,18 @@ class Spoil(Callback):
         Path("sweep/study.db").write_bytes(b"no database" * 1000)
 '''
 
+FAILING = '''
+from pathlib import Path
+from trainer.training import Callback
+
+class Cable(Callback):
+    """Ends a run before its first step, until the cable is plugged in."""
+
+    def on_train_start(self, loop):
+        if not Path("plugged_in").exists():
+            raise RuntimeError("the cable was pulled")
+'''
+
 
 def trials(folder: Path) -> list[tuple[str, dict[str, Any], Any, dict[int, float]]]:
     """Return what a study holds: states, values proposed, values reached, and what was reported when."""
@@ -144,6 +156,20 @@ class TestSweeps:
         found = {params["optimizer.learning_rate"]: state for state, params, *_ in trials(tmp_path / "sweep")}
         assert found == {"-1": "FAIL", "0.01": "COMPLETE"}
         assert "Best of 2 trials" in finished.out
+
+    def test_a_trial_that_failed_by_no_fault_of_its_values_is_run_by_a_resumption(
+        self, train: Train, tmp_path: Path
+    ) -> None:
+        (tmp_path / "unplugged.py").write_text(FAILING)
+        words = (HIDDEN, GRID, "optimizer.learning_rate=0.1,0.01", "training.epochs=1")
+        failed = train("-m", *SMALL, *words, "+callbacks.cable._target_=unplugged.Cable")
+        assert failed.status == 1
+        assert "the cable was pulled" in failed.err
+        (tmp_path / "plugged_in").touch()
+        resumed = train("-m", "sweep.resume=sweep")
+        assert resumed.status == 0, resumed.err
+        found = {params["optimizer.learning_rate"]: state for state, params, *_ in trials(tmp_path / "sweep")}
+        assert found == {"0.1": "COMPLETE", "0.01": "COMPLETE"}
 
     def test_several_objectives_give_the_front_that_none_beats(self, train: Train, tmp_path: Path) -> None:
         objectives = "hydra.sweeper.objectives=[validation/loss,parameters]"

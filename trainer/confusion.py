@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_WITH_SHARES, MOST_WITH_COUNTS = 12, 30  # classes that leave room for a percentage, and for a count
 LONGEST_NAME = 18  # characters
+TICKS, SIDE_NAME, MARGIN, ABOVE = 0.1, 0.3, 0.15, 0.4  # inches around the matrix
+CHARACTER = 0.7  # the width of one, in parts of its size
 
 
 def confusion_picture(counts: NDArray[Any], class_names: Sequence[str] | None, name: str) -> Figure:
@@ -39,13 +41,18 @@ def confusion_picture(counts: NDArray[Any], class_names: Sequence[str] | None, n
     in_row = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, in_row, out=np.zeros(counts.shape), where=in_row > 0)
     side = min(max(0.62 * classes, 2.2), 12.0)
-    figure = figure_class()(figsize=(side + 1.8, side + 1.9), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
+    size = 10 if classes <= MOST_WITH_COUNTS else 6
+    longest = max(map(len, names)) * size * CHARACTER / 72
+    upright = longest > side / classes
+    left, below = (TICKS + room + SIDE_NAME for room in (longest, longest if upright else size / 72))
+    width, height = left + side + MARGIN, below + side + ABOVE
+    figure = figure_class()(figsize=(width, height), dpi=DPI)
+    # From sizes that are known: to find them out, matplotlib would lay out everything several times.
+    axes = figure.add_axes((left / width, below / height, side / width, side / height))
     axes.imshow(_confusion_colours(shares), interpolation="nearest")
-    longest = max(map(len, names))
-    axes.set_xticks(range(classes), names, rotation=0 if longest * classes <= 50 else 90)
+    axes.set_xticks(range(classes), names, rotation=90 if upright else 0)
     axes.set_yticks(range(classes), names)
-    axes.tick_params(length=0, labelsize=10 if classes <= MOST_WITH_COUNTS else 6)
+    axes.tick_params(length=0, labelsize=size)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     right, total = int(np.trace(counts)), int(counts.sum())

@@ -160,7 +160,8 @@ def build_beginning(settings: Settings, network: Network) -> Optimizer:
     if network.has_masks:
         network.output(network.input_variable(), training=True)
     stand_in = sum(parameter.sum() for parameter in network.parameters)
-    return _optimizer(settings, network, stand_in, {buffer: buffer for buffer in network.buffers})
+    buffers = {buffer: buffer for buffer in network.buffers}
+    return _optimizer(settings, network, stand_in, buffers, fused=False)
 
 
 def _optimizer(
@@ -169,6 +170,7 @@ def _optimizer(
     loss: Any,
     buffers: Mapping[Any, Any],
     between: Callable[[list[Any]], list[Any]] | None = None,
+    fused: bool | None = None,
 ) -> Optimizer:
     optimizer = build_optimizer(
         loss,
@@ -184,6 +186,7 @@ def _optimizer(
         weight_decay_match=settings.weight_decay_match,
         buffers=buffers,
         between=between,
+        fused=fused,
     )
     of_groups = {
         f"groups.{group.name}.{name}": schedule

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.loggers.base import Logger, Plan, improves
-from trainer.loggers.drawing import draw, write_figure
+from trainer.loggers.drawing import draw, write_lines
 from trainer.loggers.json_lines import earlier_records
 from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
 
@@ -95,7 +95,7 @@ def draw_curves(
     OSError
         The file cannot be written.
     """
-    write_figure(curves_figure(records, title, monitor, mode), path, dpi=DPI)
+    write_lines(curves_figure(records, title, monitor, mode), path)
 
 
 def curves_figure(
@@ -130,7 +130,7 @@ def curves_figure(
     rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) for row in rows]
     foot = FOOT_HEIGHT + LINE_HEIGHT * len(words.splitlines())
-    figure = Figure(figsize=(WIDTH, TITLE_HEIGHT + sum(heights) + foot))
+    figure = Figure(figsize=(WIDTH, TITLE_HEIGHT + sum(heights) + foot), dpi=DPI)
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
         axes = figure.add_axes(_place(heights, row, column, columns, foot))

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 RESULT = "optimization_results.yaml"
 _ENDED = ("completed", "stopped_early")
-_FAILED = ("failed", "diverged")
 # Later trials are to learn from earlier ones.
 _ROUNDS = 5
 
@@ -190,7 +189,11 @@ class OptunaSweep:
         return self.space.propose(trial_of(self.study, number))
 
     def _tell(self, number: int) -> None:
-        """Tell the study what became of a trial; one that was interrupted stays open, to go on."""
+        """Tell the study what became of a trial.
+
+        One that was interrupted, or failed by no fault of its values, stays open: a resumption runs it, and
+        Optuna lets nobody change a trial that was told.
+        """
         from optuna.samplers import GridSampler, RandomSampler
         from optuna.trial import TrialState
 
@@ -202,7 +205,7 @@ class OptunaSweep:
         folder = folder_of(self.config, number)
         summary = read_summary(folder) if folder is not None else {}
         status = summary.get("status")
-        if status in _FAILED:
+        if status == "diverged" or (status == "failed" and summary.get("exit_status") == 2):
             self.study.tell(number, state=TrialState.FAIL)
             return
         if folder is None or status not in _ENDED:
