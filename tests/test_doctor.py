@@ -90,7 +90,7 @@ def test_what_the_default_command_needs_is_compiled_by_running_it_for_a_step(
     choices = runtime.Choices(precision="float64", compile_cache=f"{tmp_path}/it's here")
     with pytest.raises(RunError, match=r"the default command fails \(no room on the disk\)"):
         prebuilding.build(choices)
-    ((*_, module, epochs, steps, name, precision, cache, _),) = started
+    ((*_, module, epochs, steps, name, precision, cache, _, _, _, _),) = started
     assert (module, epochs, steps) == ("trainer", "training.epochs=1", "training.steps_per_epoch=1")
     assert (name, precision) == ("device.name='cpu'", "device.precision='float64'")
     parsed = OverridesParser.create().parse_override(cache)

@@ -69,6 +69,11 @@ def test_the_choice_and_its_reason(
     assert reason in said
 
 
+def test_an_opencl_device_is_handed_arrays() -> None:
+    choice, said = choose_feeding("auto", PART, 4, on_cpu=False, augmented=False, on_opencl=True)
+    assert (choice, "OpenCL" in said) == (False, True)
+
+
 def test_a_part_larger_than_the_room_is_handed_over() -> None:
     large = Part(np.broadcast_to(np.float32(0), (300, 2**20)), np.zeros(300))
     assert choose_feeding("auto", large, 4, on_cpu=False, augmented=False)[0] is False

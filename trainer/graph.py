@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from trainer.training import (
 )
 
 Predict = Callable[[NDArray[Any]], NDArray[Any]]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,8 @@ def compile_graph(
     evaluation = compile_evaluation(graph.inputs, graph.targets, graph.metrics, graph.carried)
     for function in step.functions:
         runtime.verify(function)
+        if line := runtime.place(function):
+            log.info(line, extra={"shown": True})
     return Compiled(step, evaluation, time.monotonic() - started)
 
 

@@ -120,6 +120,7 @@ class Parts:
             self.data.train,
             np.dtype(self.machine.precision).itemsize,
             on_cpu=self.machine.device == "cpu",
+            on_opencl=self.machine.device.startswith("opencl"),
             augmented=bool(settings.augmentation),
         )
         key = graph_key(settings, self.facts, scales, self.objective, resident=stays)

@@ -127,6 +127,7 @@ RANGES: Mapping[str, Interval] = {
     "test_fraction": FRACTION,
     "validation_size": NOT_NEGATIVE,
     # training, callbacks, device
+    "preallocate": NOT_NEGATIVE,
     "epochs": COUNT,
     "accumulation": COUNT,
     "non_finite_limit": COUNT,

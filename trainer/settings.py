@@ -59,6 +59,9 @@ class Device:
     blas_ldflags: Optional[str] = None  # noqa: UP045
     compiler: Optional[str] = None  # noqa: UP045
     compile_cache: Optional[str] = None  # noqa: UP045
+    preallocate: float = 0.0
+    deterministic: bool = False
+    allow_cpu_ops: bool = False
 
 
 @dataclass(frozen=True)

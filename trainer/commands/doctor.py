@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import platform
 import statistics
 import sys
@@ -18,9 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer import runtime
+from trainer.commands.device_trial import try_device
 from trainer.commands.prebuilding import build
 from trainer.errors import RunError, UsageError
-from trainer.runtime import devices, flags
+from trainer.runtime import device_libraries, devices, flags
+from trainer.runtime.compiler import Compiler
 from trainer.runtime.threads import cores
 
 OK, WARNING, MISSING, OPTIONAL = "ok", "warning", "missing", "optional"
@@ -140,7 +143,8 @@ def examine(choices: runtime.Choices, size: int) -> list[Row]:
         rows.remove(next(row for row in rows if row.subject == "Device"))
         prepared = _attempt(rows, "Device", lambda: runtime.prepare(**vars(choices)), _describe_device)
         if prepared:
-            rows += _products(size, choices.precision)
+            rows += _products(size, choices.precision) if prepared.device == "cpu" else []
+            rows += _devices(choices.precision, compiler, cache)
     return rows + _optional()
 
 
@@ -209,6 +213,37 @@ def _describe_cache(folder: Path) -> str:
 def _describe_device(ready: runtime.Runtime) -> str:
     own_name = f" ({ready.device_name})" if ready.device_name != ready.device else ""
     return f"{ready.device}{own_name}, {ready.precision}; there are {', '.join(devices.available())}"
+
+
+def _devices(precision: str, compiler: Compiler, cache: Path) -> list[Row]:
+    """Compute something on each device that is found, and say what CUDA lacks where none of its kind is."""
+    if importlib.util.find_spec("pygpu") is None:
+        return []
+    for kind in ("cuda", "opencl"):
+        device_libraries.provide(kind, compiler, cache)
+    names = [name for name in devices.available() if name != "cpu"]
+    rows = []
+    for name in names:
+        trial = try_device(name, precision, cache)
+        if trial.complaint:
+            found = f"{trial.description}; {trial.complaint}" if trial.description else trial.complaint
+            rows.append(
+                Row(name, found, WARNING, "Train with device=cpu, or mend its driver; see docs/devices.md.")
+            )
+        else:
+            rows.append(Row(name, f"{trial.description}; Theano compiles for it, and computes rightly"))
+    return rows if any(name.startswith("cuda") for name in names) else [*rows, _cuda()]
+
+
+def _cuda() -> Row:
+    parts = {"libcuda.so": "driver", "libnvrtc.so": "compiler", "libcublas.so": "matrix products"}
+    lacks = [f"{name} ({use})" for name, use in parts.items() if device_libraries.found(name) is None]
+    if not lacks:
+        return Row("cuda", "its libraries are there, and no device", OPTIONAL)
+    cure = (
+        "The driver comes with the system (nvidia-driver), the others by pip install 'theano-trainer[cuda]'."
+    )
+    return Row("cuda", f"no device; not found: {', '.join(lacks)}", OPTIONAL, cure)
 
 
 def _products(size: int, precision: str) -> list[Row]:

@@ -14,6 +14,7 @@ CHAINS = ("gradient", "clipping", "wrapper", "constraint")
 LEARNING_RATE_SCHEDULE = "schedule@schedule.learning_rate="
 LINKS = re.compile(rf"({'|'.join(CHAINS)})=\[([^\[\]]*)\]")
 SWEPT_CHAIN = re.compile(rf"({'|'.join(CHAINS)})=[^{{}}]*\[[^\[\]{{}}]*\][^{{}}]*")
+DEVICE = re.compile(r"device=((cuda)\d+|(opencl)\d+:\d+)")
 LOGGERS = re.compile(r"logger=(\[[^\[\]]*\]|[^\[\],]+)")
 # What YAML reads as a number or a truth value, where Hydra wants a choice's name.
 SCALAR = re.compile(r"[+-]?(\d[\d_]*(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan|true|false", re.IGNORECASE)
@@ -23,10 +24,12 @@ PLANNED = re.compile(r"^  - (\w+@[\w.]+):", re.MULTILINE)
 def rewritten(arguments: Sequence[str]) -> list[str]:
     """Give overrides the form that Hydra wants where the contract allows a shorter one.
 
-    A list of choices is a chain, whose links go by the choices' names.
+    A list of choices is a chain, whose links go by the choices' names; a device may be named with its number.
 
     >>> rewritten(["optimizer=adam", "clipping=[value,norm]"])
     ['optimizer=adam', 'clipping=none', '+clipping@clipping.value=value', '+clipping@clipping.norm=norm']
+    >>> rewritten(["device=cuda1"])
+    ['device=cuda', 'device.name=cuda1']
 
     Raises
     ------
@@ -117,6 +120,8 @@ def _refuse_scalars(argument: str) -> None:
 
 def _forms(argument: str) -> list[str]:
     _refuse_scalars(argument)
+    if device := DEVICE.fullmatch(argument):
+        return [f"device={device[2] or device[3]}", f"device.name={device[1]}"]
     chain = LINKS.fullmatch(argument)
     if chain is None and SWEPT_CHAIN.fullmatch(argument):
         raise _merged(argument.partition("=")[0])

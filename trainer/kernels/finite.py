@@ -191,7 +191,9 @@ def check_finite(
     if not gradients:
         norm, _ = CheckSums(names)(loss, np.zeros(0))
         return [], norm
-    sums = tensor.stack([tensor.sqr(gradient.astype("float64")).sum() for gradient in gradients])
+    squares = [tensor.sqr(gradient.astype("float64")).sum() for gradient in gradients]
+    # Joined, and not stacked, so that the device does it, and one array is copied from it.
+    sums = tensor.join(0, *(each.dimshuffle("x") for each in squares))
     norm, one = CheckSums(names)(loss, sums)
     return [gradient * one.astype(gradient.dtype) for gradient in gradients], norm
 

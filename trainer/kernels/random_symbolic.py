@@ -36,25 +36,25 @@ class Word(scalar.ScalarOp):  # type: ignore[misc]
         return np.int64(philox(counter, (key & _BITS, key >> 32 & _BITS))[place % GROUP // LANES])
 
     def c_code(self, node: Any, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: Any) -> str:
-        """Compute it in C, or on a device."""
+        """Compute it in C, or on a device, for which Theano takes a per cent sign for a format of its own."""
         (key, draw, place), (word,) = inputs, outputs
         return f"""
         {{
         const npy_uint64 place = (npy_uint64){place}, draw = (npy_uint64){draw}, key = (npy_uint64){key};
-        const npy_uint64 block = place / {GROUP} * {LANES} + place % {LANES};
+        const npy_uint64 block = place / {GROUP} * {LANES} + (place & {LANES - 1});
         npy_uint32 c0 = (npy_uint32)block, c1 = (npy_uint32)(block >> 32);
         npy_uint32 c2 = (npy_uint32)draw, c3 = (npy_uint32)(draw >> 32);
         npy_uint32 k0 = (npy_uint32)key, k1 = (npy_uint32)(key >> 32);
         npy_uint64 p0, p1;
         for (int turn = 0; turn < 10; ++turn) {{ {ROUND} }}
-        const npy_uint32 which = (npy_uint32)(place % {GROUP} / {LANES});
+        const npy_uint32 which = (npy_uint32)((place & {GROUP - 1}) / {LANES});
         {word} = which == 0 ? c0 : which == 1 ? c1 : which == 2 ? c2 : c3;
         }}
         """
 
     def c_code_cache_version(self) -> tuple[int, ...]:
         """Give the version of the C."""
-        return (1,)
+        return (2,)
 
     def grad(self, inputs: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
         """Give zeros: words are no smooth function of anything."""

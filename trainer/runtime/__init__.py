@@ -16,13 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import RunError, UsageError
-from trainer.runtime import devices, flags, modules, quiet, verification
+from trainer.runtime import (
+    device_code,
+    device_libraries,
+    devices,
+    flags,
+    modules,
+    placement,
+    quiet,
+    verification,
+)
 from trainer.runtime import threads as thread_count
 from trainer.runtime.blas import Blas
 from trainer.runtime.choices import Choices
 from trainer.runtime.compiler import Compiler, complaint_of, told
 
-__all__ = ["Blas", "Choices", "Compiler", "Runtime", "current", "prepare", "verify"]
+__all__ = ["Blas", "Choices", "Compiler", "Runtime", "current", "place", "prepare", "verify"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Runtime:
         What compiles Theano's modules.
     compile_cache : Path
         The folder that keeps them.
+    allow_cpu_ops : bool
+        Whether operations that the device lacks may run on the CPU.
     """
 
     device: str
@@ -54,6 +65,7 @@ class Runtime:
     blas: Blas
     compiler: Compiler
     compile_cache: Path
+    allow_cpu_ops: bool = False
 
 
 # One process has one Theano: what it was asked for, and what came of it (None where its device failed).
@@ -68,6 +80,9 @@ def prepare(
     blas_ldflags: str | None = None,
     compiler: str | None = None,
     compile_cache: str | None = None,
+    preallocate: float = 0.0,
+    deterministic: bool = False,
+    allow_cpu_ops: bool = False,
 ) -> Runtime:
     """Make Theano ready and import it; no other module imports Theano before.
 
@@ -88,6 +103,13 @@ def prepare(
         A C++ compiler. Default: g++, else clang++ (on macOS the other way round).
     compile_cache : str, optional
         The folder of compiled modules. Default: `theano-trainer` in XDG_CACHE_HOME or ~/.cache.
+    preallocate : float, default 0
+        Memory of a device to take at the start: up to 1 a share of it, above that MiB; 0 to take it as it is
+        needed.
+    deterministic : bool, default False
+        Whether a device is to prefer implementations whose sums come in the same order each time.
+    allow_cpu_ops : bool, default False
+        Whether operations that the device lacks may run on the CPU.
 
     Returns
     -------
@@ -102,7 +124,17 @@ def prepare(
         Where the compiler fails though it works.
     """
     global _chosen, _ready
-    choices = Choices(name, precision, threads, blas_ldflags, compiler, compile_cache)
+    choices = Choices(
+        name,
+        precision,
+        threads,
+        blas_ldflags,
+        compiler,
+        compile_cache,
+        preallocate,
+        deterministic,
+        allow_cpu_ops,
+    )
     number = choices.count_threads()
     if _chosen is not None:
         return _again(choices, number)
@@ -118,6 +150,10 @@ def prepare(
     library.set_threads(number)
     thread_count.shared[0] = number
     _chosen = choices
+    if device != "cpu":
+        device_libraries.provide(devices.kind_of(device), program, cache)
+        if name == devices.kind_of(device):
+            device = devices.free_one(name, cache) or device
     complaint = _import_theano(
         user,
         {
@@ -128,14 +164,21 @@ def prepare(
             "blas.ldflags": library.ldflags,
             "gcc.cxxflags": " ".join([user.get("gcc.cxxflags") or "", *library.definitions]),
             "print_active_device": "False",
+            **choices.device_flags(user, device),
         },
         program,
         cache,
     )
+    # By it Theano refuses devices to the processes that this one starts, which have a device of their own.
+    os.environ.pop("THEANO_GPU_IS_ALREADY_ACTIVE", None)
     device_name = devices.confirm(device, complaint)
+    if device != "cpu":
+        device_code.mend()
     modules.use_compiled_code()
     modules.keep_scan_working()
-    _ready = Runtime(device, device_name, precision, number, library, program, cache)
+    _ready = Runtime(
+        device, device_name, precision, number, library, program, cache, allow_cpu_ops=choices.allow_cpu_ops
+    )
     return _ready
 
 
@@ -155,6 +198,27 @@ def verify(function: Any) -> None:
     if _ready is None:
         raise UsageError("Theano is not ready: call trainer.runtime.prepare() first")
     verification.check(function, _ready.blas.prefix, _ready.blas.file)
+
+
+def place(function: Any) -> str:
+    """Say what a step compiled for a device copies at each call; refuse what is not to run on the CPU.
+
+    Returns
+    -------
+    str
+        A line for the log; empty on the CPU.
+
+    Raises
+    ------
+    UsageError
+        Where the device lacks operations, and `allow_cpu_ops` does not let them run on the CPU.
+    """
+    if _ready is None or _ready.device == "cpu":
+        return ""
+    found = placement.place(function)
+    if not _ready.allow_cpu_ops:
+        found.refuse_cpu(_ready.device)
+    return found.describe()
 
 
 def _again(choices: Choices, number: int) -> Runtime:

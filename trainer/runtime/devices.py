@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import importlib
 import importlib.util
+import os
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from trainer.errors import UsageError, nearest
+from trainer.runtime.remembered import digest
 
 _FORMS = re.compile(r"cpu|cuda\d*|opencl\d+:\d+")
+_taken: list[TextIO] = []  # open for as long as the process lives
 _ALLOWED = ("cpu", "cuda", "cuda0", "opencl", "opencl0:0")
 
 
@@ -33,9 +39,54 @@ def canonical(name: str) -> str:
     if device != "cpu" and importlib.util.find_spec("pygpu") is None:
         raise UsageError(
             f"device.name={name} cannot be used: the package pygpu (0.7, with libgpuarray) is not installed. "
-            f"{_there_are()}. Install it (Debian: python3-pygpu; conda: pygpu), or take device.name=cpu"
+            f"{_there_are()}. Install it (scripts/install-gpu in a checkout; Debian: python3-pygpu; "
+            "conda: pygpu), or take device.name=cpu"
         )
     return device
+
+
+def free_one(kind: str, cache: Path) -> str | None:
+    """Take a device of a kind for this process, one that no other process on this machine has taken.
+
+    The workers of a sweep thereby have a device each, whatever launched them. Where all are taken, the first
+    one is shared.
+
+    Parameters
+    ----------
+    kind : str
+        `cuda` or `opencl`.
+    cache : Path
+        The compile cache's folder, where it is written down which ones are taken, until their processes end.
+
+    Returns
+    -------
+    str or None
+        Its name; None where there is none of this kind.
+    """
+    names = [name for name in available() if kind_of(name) == kind]
+    folder = cache / "devices"
+    folder.mkdir(parents=True, exist_ok=True)
+    # By this variable CUDA numbers the devices that it shows anew.
+    shown = digest(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    for name in names:
+        file = (folder / f"{name.replace(':', '-')}-{shown}.taken").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            continue
+        _taken.append(file)
+        return name
+    return names[0] if names else None
+
+
+def kind_of(device: str) -> str:
+    """Return `cpu`, `cuda` or `opencl` for a device's canonical name.
+
+    >>> kind_of("opencl0:1")
+    'opencl'
+    """
+    return device.rstrip("0123456789:")
 
 
 def confirm(device: str, complaint: str) -> str:
@@ -89,6 +140,31 @@ def available() -> list[str]:
         except Exception:
             continue
     return found
+
+
+def describe(device: str) -> str:
+    """Return the platform, name and memory of the device that Theano computes on in this process."""
+    gpuarray: Any = importlib.import_module("theano.gpuarray")
+    context = gpuarray.init_dev.devmap[device]
+    platform = _platform(int(device[len("opencl") :].partition(":")[0])) if "opencl" in device else "CUDA"
+    return f"{platform}: {context.devname}, {context.total_gmem / 2**30:.1f} GiB"
+
+
+def _platform(number: int) -> str:
+    """Return the name of an OpenCL platform, which pygpu does not tell."""
+    try:
+        library = ctypes.CDLL("libOpenCL.so.1")
+    except OSError:
+        return "OpenCL"
+    platforms = (ctypes.c_void_p * (number + 1))()
+    text = ctypes.create_string_buffer(256)
+    name = 0x0902  # CL_PLATFORM_NAME
+    if library.clGetPlatformIDs(number + 1, platforms, None):
+        return "OpenCL"
+    handle = ctypes.c_void_p(platforms[number])
+    if library.clGetPlatformInfo(handle, name, ctypes.c_size_t(len(text)), text, None):
+        return "OpenCL"
+    return text.value.decode(errors="replace")
 
 
 def _there_are() -> str:

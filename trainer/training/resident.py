@@ -87,10 +87,11 @@ def _places_of(part: Part) -> Part:
 
 
 def choose_feeding(
-    wanted: str, part: Part, itemsize: int, *, on_cpu: bool, augmented: bool
+    wanted: str, part: Part, itemsize: int, *, on_cpu: bool, augmented: bool, on_opencl: bool = False
 ) -> tuple[bool, str]:
     """Decide whether the training part stays on the device.
 
+    On OpenCL it loses: libgpuarray 0.7 compiles the kernel that takes rows anew at each call, 30 ms (PoCL).
     On a CPU it gains nothing: taking the rows outside costs the same as within the step (MNIST by a network
     of 784-800-800-10, batches of 500: 34.8 ms a step with arrays, 35.0 ms resident).
 
@@ -106,6 +107,8 @@ def choose_feeding(
         Whether the device is the CPU.
     augmented : bool
         Whether inputs are changed before they come to the step.
+    on_opencl : bool, default False
+        Whether the device is OpenCL's.
 
     Returns
     -------
@@ -138,6 +141,8 @@ def choose_feeding(
         return False, "batches are handed over as arrays: training.feeding=arrays"
     if on_cpu:
         obstacle = obstacle or "on a CPU, taking rows within the step is no faster"
+    elif on_opencl:
+        obstacle = obstacle or "on an OpenCL device, taking rows within the step is slower"
     elif size > _ROOM_BYTES:
         obstacle = (
             obstacle

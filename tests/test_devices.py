@@ -1,0 +1,167 @@
+"""Training on another device than the CPU: PoCL gives one, OpenCL's, to machines without a GPU."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import MNIST, ROOT, Finished, needs_mnist
+from trainer.runtime import devices
+
+DEVICE = "opencl0:0"
+
+
+def _missing() -> str:
+    if importlib.util.find_spec("pygpu") is None:
+        return "pygpu is not installed: scripts/install-gpu brings it"
+    return "" if DEVICE in devices.available() else "pygpu finds no OpenCL device: pocl-opencl-icd is one"
+
+
+needs_device = pytest.mark.skipif(bool(_missing()), reason=_missing())
+
+# One thread, so that the CPU's products do not wait for each other on a busy machine.
+SMALL = (
+    "model.hidden=[16]",
+    "training.steps_per_epoch=10",
+    "device.threads=1",
+    "logger.pictures=null",
+    "logger.curves=null",
+)
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, which has a device of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def train_apart(folder: Path, *overrides: str) -> Finished:
+    """Run the command in a process of its own."""
+    first = overrides[0].startswith("resume=")
+    where = () if first else (f"hydra.run.dir={folder}",)
+    done = run("trainer", *overrides, *where, cwd=folder.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Finished(done.returncode, done.stdout, done.stderr, folder)
+
+
+def computed(what: str, *words: str, device: str = DEVICE) -> Any:
+    """Return what `tests.on_device` computed."""
+    done = run("tests.on_device", device, what, *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@needs_device
+def test_the_nine_rules_and_the_wrappers_follow_their_formulas_on_the_device() -> None:
+    found = computed("rules")
+    assert found["operations on the CPU"] == []
+    assert len(found["errors"]) == 11
+    assert {name: error for name, error in found["errors"].items() if not error < 1e-10} == {}
+
+
+@needs_device
+def test_a_run_goes_from_the_device_to_the_cpu_and_back(
+    train: Callable[..., Finished], tmp_path: Path
+) -> None:
+    expected = train(*SMALL, "training.epochs=3", folder="cpu")
+    run_folder = tmp_path / "moved"
+    train_apart(run_folder, *SMALL, f"device={DEVICE}", "training.epochs=1", "training.feeding=resident")
+    train_apart(run_folder, f"resume={run_folder}", "device=cpu", "training.epochs=2")
+    found = train_apart(run_folder, f"resume={run_folder}", f"device={DEVICE}", "training.epochs=3")
+    for key in ("train/loss", "validation/loss"):
+        assert [each[key] for each in found.records] == pytest.approx(
+            [each[key] for each in expected.records], rel=1e-4
+        )
+    assert found.summary["device"] == DEVICE
+    log = (run_folder / "train.log").read_text()
+    assert "the training part stays on the device" in log
+    # The places of the batch go there, the gradients' sums come from it; all else is single numbers.
+    assert "each step copies 1 array and" in log
+    assert ", and 1 array and 1 number from it" in log
+
+
+def mnist(what: str, header: int) -> Any:
+    """Read one of MNIST's files for tests: the numbers behind the header."""
+    (path,) = MNIST.glob(f"t10k-{what}-*")
+    rows = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
+    return rows.reshape(10_000, -1).squeeze()
+
+
+@needs_device
+@needs_mnist
+def test_fifty_steps_of_a_convolutional_network_lose_as_on_the_cpu(
+    train: Callable[..., Finished], tmp_path: Path
+) -> None:
+    file = tmp_path / "digits.npz"
+    np.savez(file, inputs=mnist("images", 16)[:900], targets=mnist("labels", 8)[:900])
+    fifty = (
+        "model=cnn",
+        "model.filters=[8,16]",
+        "model.hidden=[64]",
+        "data=npz",
+        f"data.file={file}",
+        "data.shape=[1,28,28]",
+        "data.scale=0.003921569",
+        "data.validation_fraction=0.05",
+        "data.test_fraction=0.05",
+        "training.batch_size=16",
+        "training.epochs=5",
+        "training.steps_per_epoch=10",
+        "logger.pictures=null",
+        "logger.curves=null",
+        "device.threads=1",
+    )
+    expected = train(*fifty, folder="cpu")
+    found = train_apart(tmp_path / "device", *fifty, f"device={DEVICE}")
+    assert found.summary["steps"] == 50
+    assert [each["train/loss"] for each in found.records] == pytest.approx(
+        [each["train/loss"] for each in expected.records], abs=1e-3
+    )
+    assert found.records[-1]["train/loss"] < found.records[0]["train/loss"] * 0.7
+
+
+@needs_device
+def test_random_words_are_the_same_on_every_device() -> None:
+    assert computed("words") == computed("words", device="cpu")
+
+
+@needs_device
+def test_an_operation_that_the_device_lacks_is_named_and_runs_only_where_it_may() -> None:
+    refused = computed("lacking")
+    assert "device.name=opencl0:0 lacks operations of this step: maximum" in refused
+    assert "device.allow_cpu_ops=true" in refused
+    assert "on the CPU, because the device lacks them: maximum" in computed("lacking", "allow_cpu_ops")
+
+
+@needs_device
+def test_a_kernel_that_the_device_refuses_ends_with_a_sentence_and_no_crash() -> None:
+    assert "refused" in computed("refused")
+
+
+@needs_device
+def test_the_doctor_computes_on_each_device_that_there_is() -> None:
+    done = run("trainer.commands.doctor", "--size", "16")
+    line = next(line for line in done.stdout.splitlines() if DEVICE in line and "Device" not in line)
+    assert "GiB; Theano compiles for it, and computes rightly" in line
+    assert "ok" in line
+
+
+@needs_device
+def test_a_device_that_there_is_not_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    done = run("trainer", "device=opencl0:9", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "device.name=opencl0:9 could not be started" in done.stderr
+    assert f"Devices that there are: cpu, {DEVICE}" in done.stderr

@@ -1,0 +1,67 @@
+"""Theano's code for devices, mended where a compiler refuses it and where a refusal crashed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+_LOCAL = re.compile(r"^ +LOCAL_MEM [\w ,]+;\n", re.MULTILINE)
+_BODY = re.compile(r"^ *KERNEL void [^{]*\{\n", re.MULTILINE)
+
+
+def mend() -> None:
+    """Have it mended in this process, once Theano is imported with a device."""
+    from theano.gpuarray.elemwise import GpuElemwise
+    from theano.gpuarray.nnet import GpuCrossentropySoftmaxArgmax1HotWithBias
+
+    _change(GpuCrossentropySoftmaxArgmax1HotWithBias, "gpu_kernels", _with_local_variables_first)
+    _change(GpuElemwise, "_generate_op_string", lambda texts: tuple(map(spoken_by_both, texts)))
+    # Where a kernel is refused, Theano frees the kernel that there is not, and the process dies.
+    _change(GpuElemwise, "c_support_code_struct", lambda code: code.replace("*ge;", "*ge = NULL;"))
+    _change(GpuElemwise, "c_cleanup_code_struct", lambda code: f"if (ge != NULL) {{ {code} }}")
+
+
+def _change(operation: type, method: str, change: Callable[[Any], Any]) -> None:
+    """Have what a method returns changed on its way."""
+    original: Callable[..., Any] = getattr(operation, method)
+
+    def changed(self: Any, *arguments: Any) -> Any:
+        return change(original(self, *arguments))
+
+    setattr(operation, method, changed)
+
+
+def _with_local_variables_first(kernels: list[Any]) -> list[Any]:
+    for kernel in kernels:
+        kernel.code = local_variables_first(kernel.code)
+    return kernels
+
+
+def local_variables_first(code: str) -> str:
+    r"""Move the declarations of a work group's common variables to the kernel's first lines.
+
+    OpenCL C (6.5.2) has them in the outermost scope of a kernel alone; for CUDA both are the same.
+
+    >>> print(local_variables_first("KERNEL void k(int n)\n{\n  if (n) {\n    LOCAL_MEM int sum;\n  }\n}"))
+    KERNEL void k(int n)
+    {
+        LOCAL_MEM int sum;
+      if (n) {
+      }
+    }
+    """
+    body = _BODY.search(code)
+    if body is None:
+        return code
+    rest = code[body.end() :]
+    return code[: body.end()] + "".join(_LOCAL.findall(rest)) + _LOCAL.sub("", rest)
+
+
+def spoken_by_both(code: str) -> str:
+    """Write "not a number" so that OpenCL's compilers know it too: their `nan` takes a number, not a text.
+
+    >>> spoken_by_both('x >= y ? x : nan("")')
+    'x >= y ? x : (0.0f / 0.0f)'
+    """
+    return code.replace('nan("")', "(0.0f / 0.0f)")
