@@ -288,7 +288,7 @@ def test_one_thread_and_several_give_the_same_bits(
     found = []
     for number in (1, 2, 3):
         thread_count(number)
-        made = problem(True, shapes={"W": (400, 611), "b": (611,)}, **dict(ARRANGED[arrangement]))
+        made = problem(True, shapes={"W": (900, 1011), "b": (1011,)}, **dict(ARRANGED[arrangement]))
         step_through(theano.function([], updates=made.optimizer.updates), [made], steps=2)
         found.append(made.values)
     for other in found[1:]:

@@ -28,8 +28,10 @@ KINDS: Mapping[str, type[LSTM] | type[GRU] | type[SimpleRNN]] = {
     "gru": GRU,
     "simplernn": SimpleRNN,
 }
-# Without C: the recurrent operations have none, and compiling the rest costs more than it says.
+# Without C: compiling the rest costs more than it says, and the kernel has tests of its own.
 MODE = "FAST_COMPILE"
+# The kernel, and of the rest what Theano does in Python without optimization.
+WITH_C = theano.Mode(linker="cvm", optimizer=None)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +111,11 @@ CASES = [
 
 
 class TestAgainstPyTorch:
+    @pytest.mark.parametrize("mode", [MODE, WITH_C], ids=["python", "c"])
     @pytest.mark.parametrize("case", CASES)
-    def test_outputs_and_gradients_are_pytorchs(self, case: str, reference: Mapping[str, Array]) -> None:
+    def test_outputs_and_gradients_are_pytorchs(
+        self, case: str, mode: Any, reference: Mapping[str, Array]
+    ) -> None:
         table = {key.split("/")[1]: value for key, value in reference.items() if key.split("/")[0] == case}
         kind = case.split("_")[0]
         packed = case.endswith("_lengths")
@@ -128,7 +133,7 @@ class TestAgainstPyTorch:
         output = network.output(x, training=True)
         g = table["g"] if packed else table["g"].swapaxes(0, 1)
         gradients = theano.grad((output * g).sum(), [x, *network.parameters])
-        got, d_x, *d_parameters = theano.function([x], [output, *gradients], mode=MODE)(inputs)
+        got, d_x, *d_parameters = theano.function([x], [output, *gradients], mode=mode)(inputs)
 
         wanted = table["last"] if packed else table["y"].swapaxes(0, 1)
         assert got.dtype == np.float32

@@ -17,7 +17,7 @@ from typing import Any
 
 from trainer import runtime
 
-THREADS = 2
+THREADS = int(os.environ.get("TRAINER_BENCHMARK_THREADS", "2"))
 runtime.prepare(threads=THREADS)
 
 import numpy as np  # noqa: E402
@@ -103,8 +103,8 @@ def peers_process(interpreter: str) -> Iterator[Callable[..., list[float] | None
         process.stdin.close()
 
 
-def measured(rule: str, size: str, rounds: int, asks: Sequence[Callable[..., Any]]) -> dict[str, float]:
-    """Give the median seconds of an update by each, taken in turns."""
+def measured(rule: str, size: str, rounds: int, asks: Sequence[Callable[..., Any]]) -> dict[str, list[float]]:
+    """Give the seconds of the updates by each, taken in turns."""
     shapes = SIZES[size]
     elements = sum(int(np.prod(shape)) for shape in shapes)
     ours, copy = our_update(rule, shapes), copying(elements)
@@ -119,11 +119,19 @@ def measured(rule: str, size: str, rounds: int, asks: Sequence[Callable[..., Any
                     found[peer] = answer
         for name, times in found.items():
             seconds.setdefault(name, []).extend(times if number else [])  # the first round warms up
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return {name: times for name, times in seconds.items() if times}
 
 
-def line(rule: str, size: str, median: dict[str, float]) -> str:
+def told(rule: str, size: str, seconds: dict[str, list[float]]) -> str:
+    """Write a row as an object for scripts/benchmark, with the share of a copy's bandwidth."""
+    median = {name: statistics.median(times) for name, times in seconds.items()}
+    share = (3 + 2 * STATES.get(rule, 1)) / 2 * median["copy"] / median["ours"]
+    return json.dumps({"rule": rule, "size": size, "seconds": seconds, "share": share})
+
+
+def line(rule: str, size: str, seconds: dict[str, list[float]]) -> str:
     """Write a row of the table."""
+    median = {name: statistics.median(times) for name, times in seconds.items()}
     elements = sum(int(np.prod(shape)) for shape in SIZES[size])
     streams = 3 + 2 * STATES.get(rule, 1)
     bandwidth = streams * 4 * elements / median["ours"] / 1e9
@@ -137,13 +145,18 @@ def line(rule: str, size: str, median: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Print the table; arguments: rounds, rules, sizes (both with commas between)."""
+    """Print the table; arguments: rounds, rules, sizes (both with commas between), json (an object a row)."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    rules = sys.argv[2].split(",") if len(sys.argv) > 2 else RULES
+    rules = sys.argv[2].split(",") if len(sys.argv) > 2 and sys.argv[2] else RULES
     sizes = sys.argv[3].split(",") if len(sys.argv) > 3 else list(SIZES)[:2]
+    row = told if "json" in sys.argv[4:] else line
     for head in (
-        ("median, µs", "", "ours", "PyTorch", "PyTorch", "JAX", "best", "GB/s", "copy's", "of the"),
-        ("", "", "", "fused", "foreach", "Optax", "/ ours", "", "GB/s", "copy"),
+        ()
+        if row is told
+        else (
+            ("median, µs", "", "ours", "PyTorch", "PyTorch", "JAX", "best", "GB/s", "copy's", "of the"),
+            ("", "", "", "fused", "foreach", "Optax", "/ ours", "", "GB/s", "copy"),
+        )
     ):
         print("{:18} {:10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>8} {:>6}".format(*head))
     with ExitStack() as stack:
@@ -151,7 +164,7 @@ def main() -> None:
         asks = [stack.enter_context(peers_process(each)) for each in interpreters]
         for size in sizes:
             for rule in rules:
-                print(line(rule, size, measured(rule, size, rounds, asks)), flush=True)
+                print(row(rule, size, measured(rule, size, rounds, asks)), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ asked, makes `count` updates and answers with the seconds of each; ``null`` wher
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ RATE = 1e-3
 def torch_update(form: str, rule: str, shapes: Any) -> Callable[[], Any] | None:
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("TRAINER_BENCHMARK_THREADS", "2")))
     optim = torch.optim
     made: dict[str, Any] = {
         "sgd": (optim.SGD, {}),

@@ -86,6 +86,13 @@ struct Plan {
 
 inline npy_intp least(npy_intp a, npy_intp b) { return a < b ? a : b; }
 
+// Whether threads share the work decides nothing but the time: the pieces are the same.
+template <class Body>
+void share_out(npy_intp bytes, npy_intp count, const Body& body) {
+    if (bytes >= WORTH_SHARING) trainer::parallel_for((uint32_t)count, body);
+    else for (npy_intp k = 0; k < count; ++k) body((uint32_t)k);
+}
+
 template <typename T, class F, bool BIAS, bool DROPS>
 void forward_piece(const Plan& plan, npy_intp start, npy_intp end) {
     const T* const x = (const T*)plan.first;
@@ -124,7 +131,8 @@ void forward(const Plan& plan) {
         if (plan.drops) forward_piece<T, F, BIAS, true>(plan, start, end);
         else forward_piece<T, F, BIAS, false>(plan, start, end);
     };
-    trainer::parallel_for((uint32_t)count, piece);
+    // To draw a word takes as long as to read several numbers.
+    share_out(size * (npy_intp)sizeof(T) * (plan.drops ? 8 : 2), count, piece);
 }
 
 inline npy_intp rows_of_a_piece(const Plan& plan) {
@@ -151,7 +159,7 @@ void backward(const Plan& plan) {
             }
         }
     };
-    trainer::parallel_for((uint32_t)count, piece);
+    share_out(plan.rows * plan.units * (npy_intp)sizeof(T) * 3, count, piece);
 }
 
 template <typename T>

@@ -105,7 +105,10 @@ class OneHot(Layer):
         """Return the vectors, of floatX."""
         numbers = np.arange(self.vocabulary, dtype=np.int32)
         equal = tensor.eq(_whole(x, self).dimshuffle(0, 1, "x"), numbers)
-        return tensor.cast(equal, theano.config.floatX)
+        vectors = tensor.cast(equal, theano.config.floatX)
+        # A recurrent layer behind takes rows of its weights instead of a product with these.
+        vectors.tag.tokens = x
+        return vectors
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import theano
 from theano import tensor
 
 from trainer.activations import activation_named
@@ -141,22 +142,31 @@ class Recurrent(Layer):
         return zeros
 
     def _read(self, direction: _Direction, x: Any, mask: Any, training: bool) -> Any:
-        examples, steps, width = x.shape[0], x.shape[1], self._cell.gates * self.units
-        # The inputs of all steps are multiplied in one product, time first.
-        rows = x.dimshuffle(1, 0, 2).reshape((steps * examples, x.shape[2]))
-        projected = tensor.dot(rows, direction.weights).reshape((steps, examples, width))
+        projected, tokens = self._projected(direction, x)
+        examples = x.shape[0] if tokens is None else tokens.shape[1]
         states = recurrence(
             self._cell,
             projected,
             direction.recurrent_weights,
             direction.bias,
             self._initial_states(examples, x.dtype, training),
+            tokens=tokens,
             mask=None if mask is None else mask.T,
             backwards=direction.backwards,
         )
         last = 0 if direction.backwards else -1
         self._keep([state[last] for state in states], training)
         return states[0] if self.return_sequences else states[0][last]
+
+    def _projected(self, direction: _Direction, x: Any) -> tuple[Any, Any]:
+        """Return x·W, time first, and no tokens; or W itself, and which of its rows the inputs are."""
+        tokens = getattr(x.tag, "tokens", None)
+        if tokens is not None and str(theano.config.device) == "cpu":
+            return direction.weights, tokens.T
+        steps, examples, width = x.shape[1], x.shape[0], self._cell.gates * self.units
+        # The inputs of all steps are multiplied in one product.
+        rows = x.dimshuffle(1, 0, 2).reshape((steps * examples, x.shape[2]))
+        return tensor.dot(rows, direction.weights).reshape((steps, examples, width)), None
 
     def _initial_states(self, examples: Any, dtype: str, training: bool) -> list[Any]:
         if not self.carry:

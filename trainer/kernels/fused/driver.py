@@ -9,6 +9,10 @@ namespace {
 // Sums are added up piece by piece, so that their bits do not depend on the threads.
 const npy_intp PIECE = 16384;
 
+// After a matrix product, its library's threads still hold the other cores for a while: until a thread of
+// ours has one, the caller alone has been through so many bytes.
+const npy_intp UPDATE_WORTH_SHARING = (npy_intp)8 << 20;
+
 struct Member {
     char* in[LEAVES + 1];
     char* out[RESULTS + 1];
@@ -131,7 +135,7 @@ int arrange(Member& m, PyObject* in, PyObject* out, long first_in, long first_ou
 
 void share_out(const Job& job, npy_intp elements) {
     const auto body = [&job](uint32_t piece) { work_piece(job, piece); };
-    if (elements * STREAM_BYTES < WORTH_SHARING) {
+    if (elements * STREAM_BYTES < UPDATE_WORTH_SHARING) {
         for (uint32_t piece = 0; piece < job.pieces; ++piece) body(piece);
     } else {
         trainer::parallel_for(job.pieces, body);
