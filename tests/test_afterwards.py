@@ -44,6 +44,17 @@ def test_evaluation_repeats_what_the_summary_says(trained: Finished, capfd: Capt
     assert found == trained.summary["test"]
 
 
+def test_an_evaluation_draws_what_the_run_draws_at_its_end(train: Train, capfd: Captured) -> None:
+    ended = train("model.hidden=[16]", "training.epochs=2")
+    pictures = sorted(ended.folder.glob("*.png"))
+    drawn = {picture.name: picture.read_bytes() for picture in pictures}
+    assert sorted(drawn) == ["confusion_matrix.png", "curves.png"]
+    for picture in pictures:
+        picture.unlink()
+    assert evaluate.main([str(ended.folder), "--pictures"]) == 0
+    assert {name: (ended.folder / name).read_bytes() for name in drawn} == drawn
+
+
 @pytest.mark.parametrize("weights", ["best", "last"])
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_evaluation_of_any_part_agrees_with_numpy(
@@ -66,6 +77,7 @@ def test_evaluation_takes_overrides(trained: Finished, capfd: Captured) -> None:
     ("arguments", "told"),
     [
         (["nowhere"], "nowhere is not the folder of a run"),
+        (["RUN", "--pictures", "--part", "train"], "--pictures are those of the run itself"),
         (["RUN", "data.test_friction=0.3"], "did you mean test_fraction?"),
         (["RUN", "data=iris"], "trained on (1, 8, 8)"),
         (

@@ -318,6 +318,21 @@ def test_a_mistake_of_the_program_is_raised_in_the_training(tmp_path: Path) -> N
     assert (tmp_path / "x").exists()
 
 
+def test_a_writer_that_has_nothing_to_do_keeps_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.checkpoints.writer.IDLE", 0.01)
+    others = set(threading.enumerate())
+    writer = Writer()
+    for name in ("one", "two"):
+        writer.submit(Job(name, (tmp_path / name).touch))
+        assert writer.wait() is None
+        assert (tmp_path / name).exists()
+        for thread in set(threading.enumerate()) - others:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
 def test_of_jobs_that_wait_the_newest_of_a_name_is_done_and_none_overtakes_another(tmp_path: Path) -> None:
     writer, done, allowed = Writer(), list[str](), threading.Event()
 

@@ -179,3 +179,18 @@ def test_the_numbers_of_a_panel_lie_within_the_picture_and_clear_of_its_name() -
         assert min(number.get_window_extent().x0 for number in numbers if number.get_text()) >= 0
         assert not power.get_text() or power.get_window_extent().x1 <= name.get_window_extent().x0
     assert scaled == 3  # of the root mean square, of the mean, of the momentum
+
+
+def test_a_picture_drawn_after_others_is_the_one_that_it_is_alone(tmp_path: Path) -> None:
+    longer = [{**record, "train/loss": 3.0, "hyperparameter/beta": 0.5} for record in history(9)]
+    flat = [{**record, "hyperparameter/learning_rate": 0.1} for record in history(7)]
+    runs = [history(6), flat, history(8), longer, history(3), flat]
+    used, reused = None, 0
+    for number, records in enumerate(runs):
+        alone, after = io.BytesIO(), io.BytesIO()
+        curves_figure(records, f"run {number}").savefig(alone)
+        before, used = used, curves_figure(records, f"run {number}", used=used)
+        reused += used is before
+        used.savefig(after)
+        assert after.getvalue() == alone.getvalue()
+    assert reused > 1

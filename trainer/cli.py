@@ -188,6 +188,7 @@ def _train(
     typed: Sequence[str] = (),
     on_accepted: Callable[[], object] = lambda: None,
     until: int | None = None,
+    leads: Callable[[Mapping[str, Any], str, str], bool] = lambda summary, monitor, mode: True,
 ) -> Mapping[str, Any]:
     """Train what was composed, and return the run's summary; a mark in `marked` stops it."""
     device = config.device_settings(composed)
@@ -214,6 +215,7 @@ def _train(
                 on_accepted=on_accepted,
                 workshop=of_process(),
                 until=until,
+                leads=leads,
             )
         except Interrupted as interrupted:
             log.warning("stopped by %s before the first step", interrupted)

@@ -164,7 +164,9 @@ def build_beginning(settings: Settings, network: Network) -> Optimizer:
         network.output(network.input_variable(), training=True)
     stand_in = sum(parameter.sum() for parameter in network.parameters)
     buffers = {buffer: buffer for buffer in network.buffers}
-    return _optimizer(settings, network, stand_in, buffers, fused=False)
+    # Nobody will ask where in the program an expression was made that is never compiled.
+    with theano.change_flags(**{"traceback.limit": 0}):
+        return _optimizer(settings, network, stand_in, buffers, fused=False)
 
 
 def _optimizer(

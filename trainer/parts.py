@@ -25,6 +25,9 @@ from trainer.sharing import graph_key
 from trainer.training import choose_feeding, make_resident
 from trainer.workshop import Workshop
 
+# Multiplications of a matrix product, from which on several threads are for it: a fifth of a millisecond's.
+WORTH_SHARING = 10_000_000
+
 
 class Parts:
     """The parts of one run, made in the order in which they need each other.
@@ -90,6 +93,17 @@ class Parts:
         self._read()
         self._set_up()
         self._plan()
+        self.machine.blas.set_threads(self.product_threads)
+
+    @property
+    def product_threads(self) -> int:
+        """How many threads a matrix product uses: one where it is small.
+
+        The library's threads wait for each other in a loop. Where another program has the second core, a
+        product of some microseconds then takes as long as it takes the other to give way.
+        """
+        product = self.settings.training.batch_size * self.network.largest_product
+        return self.machine.threads if product >= WORTH_SHARING else 1
 
     def begin_epoch(self) -> None:
         """Begin anew with the states that are carried from batch to batch."""

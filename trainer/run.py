@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from trainer.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
+Leads = Callable[[Mapping[str, Any], str, str], bool]
+
 
 def train(
     settings: Settings,
@@ -40,6 +42,7 @@ def train(
     on_accepted: Callable[[], object] = lambda: None,
     workshop: Workshop | None = None,
     until: int | None = None,
+    leads: Leads = lambda summary, monitor, mode: True,
 ) -> dict[str, Any]:
     """Train what the settings describe, and leave the run in its folder.
 
@@ -64,6 +67,9 @@ def train(
     until : int, optional
         The epoch after which the run is left open, where more are planned: its state is saved, its status
         `interrupted`, and the test part not looked at; with `resume` it goes on.
+    leads : callable
+        From the run's summary, the monitored key and its mode to whether the run is the best of its sweep so
+        far, whose pictures are drawn.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def train(
     loggers: list[Logger] = [component() for component in settings.loggers.values()]
     workshop = workshop or Workshop()
     parts = Parts(settings, machine, workshop, folder.name)
-    run = _Run(parts, folder, loggers, signals or StopSignals(), until)
+    run = _Run(parts, folder, loggers, signals or StopSignals(), until, leads)
     with RunLock(folder) as lock:
         try:
             summary = run.go(lock, resume=resume, on_accepted=on_accepted)
@@ -110,12 +116,19 @@ class _Run:
     """One run at work on its parts."""
 
     def __init__(
-        self, parts: Parts, folder: Path, loggers: list[Logger], signals: StopSignals, until: int | None
+        self,
+        parts: Parts,
+        folder: Path,
+        loggers: list[Logger],
+        signals: StopSignals,
+        until: int | None,
+        leads: Leads,
     ) -> None:
         if parts.settings.task == "find_learning_rate":
             check(parts.settings.find_learning_rate)
         self.parts, self.settings = parts, parts.settings
         self.folder, self.loggers, self.signals, self.until = folder, loggers, signals, until
+        self.leads = leads
 
     def go(self, lock: RunLock, *, resume: bool, on_accepted: Callable[[], object]) -> dict[str, Any]:
         """Do what the task is, in the folder that is locked."""
@@ -189,6 +202,7 @@ class _Run:
             mode=parts.mode,
             network=parts.network.rows(),
             pictures=lambda test: parts.objective.pictures(test, parts.data, bench.predict),
+            leads=lambda summary: self.leads(summary, parts.monitor, parts.mode),
         )
 
     def _compiled(self) -> tuple[Compiled, float]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
+IDLE = 1.0  # seconds after which a thread that has nothing to write ends
+
 
 @dataclass(frozen=True)
 class Job:
@@ -37,7 +39,8 @@ class Writer:
     in between. What comes after a failed job that is to be done `again` is written only once that has worked:
     a checkpoint never stands beside weights that are older than it says.
 
-    The thread ends with the process: call `close` to have everything written.
+    The thread ends when it has had nothing to do for a second, and with the process: call `close` to have
+    everything written.
     """
 
     def __init__(self) -> None:
@@ -106,7 +109,9 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._jobs))
+                if not self._changed.wait_for(lambda: bool(self._jobs), timeout=IDLE):
+                    self._thread = None
+                    return
                 self._current = self._jobs.pop(0)
             try:
                 self._do(self._current)

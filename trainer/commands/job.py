@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from trainer.loggers.screen import hushed
 from trainer.sweep import begun
 from trainer.sweep.begun import Begun, Foreign, Way
 from trainer.sweep.course import present_course
+from trainer.sweep.leading import best_value, leads
 from trainer.sweep.stopping import Stopped, is_marked
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ def work(composed: DictConfig, hydra: DictConfig, train: Callable[..., Mapping[s
         Hydra's own.
     train : callable
         Given configuration, folder and overrides, and by name `resume`, `until` and `marked` (the sweep's
-        folder, where a mark there is to stop the job), it trains, and returns the run's summary.
+        folder, where a mark there is to stop the job) and `leads` (whether the job is the best so far), it
+        trains, and returns the run's summary.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def work(composed: DictConfig, hydra: DictConfig, train: Callable[..., Mapping[s
         return None
     try:
         summary = _do(composed, hydra, folder, sweep if elsewhere else None, train)
-        return monitored_value(summary, composed)
+        return best_value(summary, composed.training.monitor)
     except Stopped:
         # Another process is told by the state in the folder; what is raised there ends its other jobs.
         if elsewhere:
@@ -67,13 +70,6 @@ def work(composed: DictConfig, hydra: DictConfig, train: Callable[..., Mapping[s
         log.error("%s", explain(error), exc_info=trace)
         begun.note_failure(folder, explain(error), 2 if isinstance(error, USER_ERRORS) else 1)
     return None
-
-
-def monitored_value(summary: Mapping[str, Any], composed: DictConfig) -> float | None:
-    """Return the best value of the monitored metric; of `train/loss` where there is no validation part."""
-    best = summary.get("best") or {}
-    value = best.get(composed.training.monitor, best.get("train/loss"))
-    return value if isinstance(value, (int, float)) else None
 
 
 def _do(
@@ -92,7 +88,8 @@ def _do(
     refuse_merged(composed, hydra.runtime.choices)
     if way is Way.ANEW:
         begun.clear(folder)
-    summary = train(composed, folder, given, resume=way is Way.GO_ON, marked=marked, until=until)
+    best = partial(leads, folder)
+    summary = train(composed, folder, given, resume=way is Way.GO_ON, marked=marked, until=until, leads=best)
     return summary or begun.read_summary(folder)
 
 

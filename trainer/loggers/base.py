@@ -66,6 +66,8 @@ class Plan:
         Each layer's name, output shape (None for the batch) and number of parameters; may be empty.
     pictures : callable
         From the test part's metrics to matplotlib figures, or functions that make them, by name.
+    leads : callable
+        From the run's summary to whether it is the best of its sweep so far; always true of no sweep's run.
     """
 
     folder: Path
@@ -75,6 +77,7 @@ class Plan:
     mode: str = "min"
     network: Sequence[LayerRow] = ()
     pictures: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda test: {}
+    leads: Callable[[Mapping[str, Any]], bool] = lambda summary: True
 
 
 class Logger:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.loggers.base import Logger, Plan, improves
-from trainer.loggers.drawing import draw, write_lines
+from trainer.loggers.drawing import check_in_sweeps, draw, write_lines
 from trainer.loggers.json_lines import earlier_records
 from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
 
@@ -50,13 +50,19 @@ LEGEND_WITHIN: dict[str, Any] = {"loc": "best", "framealpha": 0.8, "edgecolor": 
 class Curves(Logger):
     """Draw `curves.png` into the run's folder at its end; a resumed run's earlier epochs are in it too.
 
+    Parameters
+    ----------
+    in_sweeps : {'best', 'all'}
+        Which jobs of a sweep draw it: those that are the best so far when they end, or all.
+
     Attributes
     ----------
     records : list of mapping
         What will be drawn, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_sweeps: str = "best") -> None:
+        self.in_sweeps = check_in_sweeps(in_sweeps, "curves")
         self.records: list[Record] = []
         self._plan: Plan | None = None
 
@@ -76,7 +82,7 @@ class Curves(Logger):
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Draw what was recorded; a disk that is full costs the picture and a warning, not the run."""
         plan = self._plan
-        if plan is not None and self.records:
+        if plan is not None and self.records and (self.in_sweeps == "all" or plan.leads(summary)):
             path = plan.folder / "curves.png"
             draw(path, draw_curves, self.records, path, plan.title, plan.monitor, plan.mode)
 
@@ -95,7 +101,13 @@ def draw_curves(
     OSError
         The file cannot be written.
     """
-    write_lines(curves_figure(records, title, monitor, mode), path)
+    global _last
+    _last = curves_figure(records, title, monitor, mode, _last)
+    write_lines(_last, path)
+
+
+# Most of a figure's cost is to make its ticks; those of a sweep's last job serve the next one.
+_last: Figure | None = None
 
 
 def curves_figure(
@@ -103,6 +115,7 @@ def curves_figure(
     title: str = "",
     monitor: str = "validation/loss",
     mode: str = "min",
+    used: Figure | None = None,
 ) -> Figure:
     """Return a figure of a run: one panel a metric, then one a hyperparameter.
 
@@ -120,9 +133,10 @@ def curves_figure(
         Stands above all.
     monitor, mode : str
         The key that decides which epoch is the best: by its least value (`min`) or its greatest (`max`).
+    used : Figure, optional
+        One that was returned earlier: where it has as many panels at the same places, it is cleared and drawn
+        on.
     """
-    from matplotlib.figure import Figure
-
     course = _Course(records, monitor, mode)
     panels, constants = _panels(course)
     columns = 1 if len(panels) <= MOST_IN_A_COLUMN else 2
@@ -130,10 +144,9 @@ def curves_figure(
     rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) for row in rows]
     foot = FOOT_HEIGHT + LINE_HEIGHT * len(words.splitlines())
-    figure = Figure(figsize=(WIDTH, TITLE_HEIGHT + sum(heights) + foot), dpi=DPI)
-    for number, panel in enumerate(panels):
-        row, column = divmod(number, columns)
-        axes = figure.add_axes(_place(heights, row, column, columns, foot))
+    places = [_place(heights, *divmod(number, columns), columns, foot) for number in range(len(panels))]
+    figure = _with_axes((WIDTH, TITLE_HEIGHT + sum(heights) + foot), places, used)
+    for number, (panel, axes) in enumerate(zip(panels, figure.axes, strict=True)):
         _draw_lines(axes, panel, course)
         _mark_best(axes, panel, course)
         _dress(axes, panel, course)
@@ -145,7 +158,7 @@ def curves_figure(
     figure.suptitle(
         title, x=0.01, y=1 - 0.08 / up, ha="left", va="top", fontsize=14, fontweight="bold", parse_math=False
     )
-    if words:
+    if words or figure.get_supxlabel():
         figure.supxlabel(words, x=0.01, y=0.08 / up, ha="left", fontsize=9, color=GREY, parse_math=False)
     return figure
 
@@ -162,6 +175,30 @@ def _place(
     bottom = foot + sum(heights[row + 1 :]) + BELOW
     width, height = across - LEFT - RIGHT, heights[row] - ABOVE - BELOW
     return (column * across + LEFT) / WIDTH, bottom / whole, width / WIDTH, height / whole
+
+
+def _with_axes(
+    size: tuple[float, float], places: Sequence[tuple[float, float, float, float]], used: Figure | None
+) -> Figure:
+    """Return a figure with empty axes at these places: the used one where it fits, else a new one."""
+    from matplotlib.figure import Figure
+
+    if used is None or tuple(used.get_size_inches()) != size or _places(used) != places:
+        figure = Figure(figsize=size, dpi=DPI)
+        for place in places:
+            figure.add_axes(place)
+        return figure
+    for axes in used.axes:
+        for artist in [*axes.lines, *filter(None, [axes.get_legend()])]:
+            artist.remove()
+        axes.relim()
+        axes.set(yscale="linear", xlabel="")
+        axes.autoscale()
+    return used
+
+
+def _places(figure: Figure) -> list[Any]:
+    return [axes.get_position(original=True).bounds for axes in figure.axes]
 
 
 class _Course:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from trainer.errors import UsageError
 from trainer.loggers.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -33,6 +34,19 @@ NICENESS = 5
 _LENGTH = struct.Struct("<Q")
 
 
+def check_in_sweeps(value: str, logger: str) -> str:
+    """Return which jobs of a sweep draw pictures.
+
+    Raises
+    ------
+    UsageError
+        For anything but `best` and `all`.
+    """
+    if value not in ("best", "all"):
+        raise UsageError(f"logger.{logger}.in_sweeps={value} is no choice: give best or all")
+    return value
+
+
 def write_figure(figure: Any, path: Path) -> None:
     """Write a matplotlib figure, or what a function makes, as a PNG, whole or not at all.
 
@@ -43,7 +57,8 @@ def write_figure(figure: Any, path: Path) -> None:
     """
     picture = io.BytesIO()
     made = figure() if callable(figure) else figure
-    made.savefig(picture, format="png")
+    # The time that zlib takes for its best is worth more than the tenth of the bytes that it saves.
+    made.savefig(picture, format="png", pil_kwargs={"compress_level": 1})
     write_atomically(path, picture.getvalue())
 
 

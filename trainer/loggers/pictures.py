@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.loggers.base import Logger, Plan
-from trainer.loggers.drawing import draw, write_figure
+from trainer.loggers.drawing import check_in_sweeps, draw, write_figure
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,15 @@ class Pictures(Logger):
 
     A disk that is full costs the picture and a warning, not the run; so does a name that is none of a file in
     the run's folder.
+
+    Parameters
+    ----------
+    in_sweeps : {'best', 'all'}
+        Which jobs of a sweep draw them: those that are the best so far when they end, or all.
     """
+
+    def __init__(self, in_sweeps: str = "best") -> None:
+        self.in_sweeps = check_in_sweeps(in_sweeps, "pictures")
 
     def start(self, plan: Plan) -> None:
         """Note where the pictures go."""
@@ -26,7 +34,7 @@ class Pictures(Logger):
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Draw and write the pictures."""
-        if summary.get("test"):
+        if summary.get("test") and (self.in_sweeps == "all" or self._plan.leads(summary)):
             for name, picture in self._plan.pictures(summary["test"]).items():
                 self._write(name, picture)
 

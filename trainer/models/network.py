@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -138,6 +139,15 @@ class Network:
     def rows(self) -> list[Row]:
         """Return a row for each layer, for a table."""
         return self._builder.rows
+
+    @property
+    def largest_product(self) -> int:
+        """At most how many multiplications the matrix product of one layer takes for one example."""
+        positions, largest = 1, 0
+        for row in self.rows():
+            before, positions = positions, math.prod(row.output_shape[:-1])
+            largest = max(largest, row.parameters * max(before, positions))
+        return largest
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Return copies of all parameters and buffers, by name."""
