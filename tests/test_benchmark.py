@@ -45,6 +45,11 @@ def test_a_page_without_marks_is_refused_and_kept(tmp_path: Path) -> None:
     assert page.read_text() == "mine\n"
 
 
+def test_a_page_that_is_not_there_is_made(tmp_path: Path) -> None:
+    write_page(tmp_path / "page.md", "| new |")
+    assert "| new |" in (tmp_path / "page.md").read_text()
+
+
 def test_the_page_of_the_project_has_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text((ROOT / "docs" / "performance.md").read_text())

@@ -54,14 +54,15 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write_page(page: Path, written: str) -> None:
-    """Put the table between the page's marks; all else stays.
+    """Put the table between the page's marks; all else stays. A page that is not there is made.
 
     Raises
     ------
     SystemExit
         Where the page has not both marks, the first before the second.
     """
-    before, begin, rest = page.read_text().partition(BEGIN)
+    text = page.read_text() if page.exists() else f"{BEGIN}\n\n{END}\n"
+    before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{page} lacks the lines {BEGIN} and {END}, between which the table belongs")

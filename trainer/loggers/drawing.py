@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
 from trainer.errors import UsageError
 from trainer.loggers.atomic import write_atomically
 
@@ -72,6 +70,7 @@ def write_lines(figure: Figure, path: Path) -> None:
     OSError
         The file cannot be written.
     """
+    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
