@@ -19,7 +19,8 @@ from trainer import config, runtime
 from trainer.commands.overrides import rewritten
 from trainer.errors import RunError, UsageError
 from trainer.loggers.atomic import write_atomically
-from trainer.loggers.curves import COLOURS, DPI, GREY, HYPERPARAMETER_HEIGHT, WIDTH
+from trainer.loggers.curves import COLOURS, DPI, GREY, WIDTH
+from trainer.loggers.panels import HYPERPARAMETER_HEIGHT
 from trainer.loggers.screen import screen
 from trainer.loggers.wording import spoken
 

@@ -6,28 +6,24 @@ import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.loggers.base import Logger, Plan, improves
+from trainer.loggers.base import Logger, Plan
 from trainer.loggers.drawing import check_in_sweeps, draw, write_lines
 from trainer.loggers.json_lines import earlier_records
-from trainer.loggers.wording import CLOCKWORK, HYPERPARAMETER, show, spoken
+from trainer.loggers.panels import PARTS, Course, Panel, Record, panels_of
+from trainer.loggers.wording import show, spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Record = Mapping[str, float | int | None]
-
-COLOURS = {
-    "train": "#0072B2",
-    "validation": "#D55E00",
-    "test": "#009E73",
-}  # told apart by colour-blind eyes too
+COLOURS = dict(
+    zip(PARTS, ("#0072B2", "#D55E00", "#009E73"), strict=True)
+)  # told apart by colour-blind eyes too
 OTHER_COLOURS = ("#555555", "#CC79A7", "#E69F00", "#56B4E9")
-WIDTH, METRIC_HEIGHT, HYPERPARAMETER_HEIGHT = 10.0, 3.0, 1.9  # inches, at DPI pixels each
+WIDTH = 10.0  # inches, at DPI pixels each
 TITLE_HEIGHT, FOOT_HEIGHT, LINE_HEIGHT = 0.35, 0.25, 0.17
 LEFT, RIGHT, ABOVE, BELOW = 0.85, 0.15, 0.32, 0.3  # what a panel's numbers and names take around its axes
 DPI = 120
@@ -137,8 +133,8 @@ def curves_figure(
         One that was returned earlier: where it has as many panels at the same places, it is cleared and drawn
         on.
     """
-    course = _Course(records, monitor, mode)
-    panels, constants = _panels(course)
+    course = Course(records, monitor, mode)
+    panels, constants = panels_of(course)
     columns = 1 if len(panels) <= MOST_IN_A_COLUMN else 2
     words = textwrap.fill(f"constant: {', '.join(constants)}", CHARACTERS_A_LINE) if constants else ""
     rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
@@ -183,7 +179,7 @@ def _with_axes(
     """Return a figure with empty axes at these places: the used one where it fits, else a new one."""
     from matplotlib.figure import Figure
 
-    if used is None or tuple(used.get_size_inches()) != size or _places(used) != places:
+    if used is None or not _fits(used, size, places):
         figure = Figure(figsize=size, dpi=DPI)
         for place in places:
             figure.add_axes(place)
@@ -197,96 +193,18 @@ def _with_axes(
     return used
 
 
-def _places(figure: Figure) -> list[Any]:
-    return [axes.get_position(original=True).bounds for axes in figure.axes]
+def _fits(
+    figure: Figure, size: tuple[float, float], places: Sequence[tuple[float, float, float, float]]
+) -> bool:
+    import numpy as np
+
+    has = [axes.get_position(original=True).bounds for axes in figure.axes]
+    return (
+        len(has) == len(places) and np.allclose(has, places) and np.allclose(figure.get_size_inches(), size)
+    )
 
 
-class _Course:
-    """A run's records as lines over its epochs."""
-
-    def __init__(self, records: Sequence[Record], monitor: str, mode: str) -> None:
-        self.records = records
-        self.monitor = monitor
-        self.x_key = _x_key(records)
-        self.x = self.values(self.x_key)
-        self.best: int | None = None
-        least: float | None = None
-        for number, record in enumerate(records):
-            if improves(record.get(monitor), least, mode):
-                least, self.best = record[monitor], number
-
-    def values(self, key: str) -> list[float]:
-        """Return a key's values, NaN where there is none or it is not finite."""
-        values = [record.get(key) for record in self.records]
-        return [float(value) if value is not None and math.isfinite(value) else math.nan for value in values]
-
-    def first_broken(self, key: str) -> float | None:
-        """Return where a recorded value is not finite for the first time."""
-        places = zip(self.x, self.records, self.values(key), strict=True)
-        return next((x for x, record, value in places if key in record and math.isnan(value)), None)
-
-
-@dataclass
-class _Panel:
-    """What shares a pair of axes: a metric's keys, or one hyperparameter."""
-
-    name: str
-    keys: list[str] = field(default_factory=list)
-    is_hyperparameter: bool = False
-
-    @property
-    def height(self) -> float:
-        """In inches."""
-        return HYPERPARAMETER_HEIGHT if self.is_hyperparameter else METRIC_HEIGHT
-
-    @property
-    def has_legend(self) -> bool:
-        """Whether its lines need more words than its title."""
-        return not self.is_hyperparameter and self.keys != [self.name]
-
-    @property
-    def is_fraction(self) -> bool:
-        """Whether its values are parts of one."""
-        return self.name.endswith("accuracy")
-
-    @property
-    def may_be_logarithmic(self) -> bool:
-        """Whether its values are amounts, whose ratios say something."""
-        return not self.is_fraction and self.name != "r2"
-
-
-def _panels(course: _Course) -> tuple[list[_Panel], list[str]]:
-    """Return the panels, loss first and hyperparameters last, and what never changes, in words."""
-    metrics: dict[str, _Panel] = {"loss": _Panel("loss")}
-    hyperparameters: list[_Panel] = []
-    constants: list[str] = []
-    for key in dict.fromkeys(key for record in course.records for key in record if key not in CLOCKWORK):
-        if not key.startswith(HYPERPARAMETER):
-            name = key.rpartition("/")[2]
-            metrics.setdefault(name, _Panel(name)).keys.append(key)
-            continue
-        name, values = key[len(HYPERPARAMETER) :], course.values(key)
-        if name == "learning_rate" or len(set(values)) > 1:
-            hyperparameters.append(_Panel(name, [key], is_hyperparameter=True))
-        else:
-            constants.append(f"{name} {show(key, values[0])}")
-    for panel in metrics.values():
-        panel.keys.sort(key=_order)
-    hyperparameters.sort(key=lambda panel: panel.name != "learning_rate")
-    return [panel for panel in (*metrics.values(), *hyperparameters) if panel.keys], constants
-
-
-def _order(key: str) -> int:
-    namespace = key.rpartition("/")[0]
-    return [*COLOURS, namespace].index(namespace)
-
-
-def _x_key(records: Sequence[Record]) -> str:
-    epochs = [record.get("epoch") for record in records]
-    return "epoch" if None not in epochs and len(set(epochs)) == len(epochs) else "step"
-
-
-def _draw_lines(axes: Axes, panel: _Panel, course: _Course) -> None:
+def _draw_lines(axes: Axes, panel: Panel, course: Course) -> None:
     others = itertools.cycle(OTHER_COLOURS)
     finite: list[float] = []
     for key in panel.keys:
@@ -308,7 +226,7 @@ def _draw_lines(axes: Axes, panel: _Panel, course: _Course) -> None:
         axes.set_yscale("log")
 
 
-def _mark_best(axes: Axes, panel: _Panel, course: _Course) -> None:
+def _mark_best(axes: Axes, panel: Panel, course: Course) -> None:
     if course.best is None:
         return
     x = course.x[course.best]
@@ -329,7 +247,7 @@ def _mark_best(axes: Axes, panel: _Panel, course: _Course) -> None:
     )
 
 
-def _dress(axes: Axes, panel: _Panel, course: _Course) -> None:
+def _dress(axes: Axes, panel: Panel, course: Course) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axes.set_gid(panel.name)
