@@ -182,7 +182,7 @@ class Persistence:
         step = loop.outcome.steps
         closed = loop.outcome.epochs if history and history[-1]["step"] == step else 0
         is_best = bool(closed) and best.get("step") == step
-        if self._checkpointer.due(step, closed):
+        if self._checkpointer.ready(step, closed):
             self.keeper.replace_missing()
         self._checkpointer.watch(step, closed, is_best)
 

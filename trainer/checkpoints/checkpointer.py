@@ -124,14 +124,20 @@ class Checkpointer:
         bool
             Whether a checkpoint was begun.
         """
-        if not self.due(step, epoch_closed):
+        if not self.ready(step, epoch_closed):
             return False
         if self.punctual:
             self.writer.wait()
-        elif self.writer.is_busy(_JOB):
+        self._begin(step, is_best)
+        return True
+
+    def ready(self, step: int, epoch_closed: int = 0) -> bool:
+        """Tell whether a checkpoint is due and none is being written; else it is due at the next step too."""
+        if not self.due(step, epoch_closed):
+            return False
+        if not self.punctual and self.writer.is_busy(_JOB):
             self._is_late = True
             return False
-        self._begin(step, is_best)
         return True
 
     def hasten(self) -> None:
