@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from trainer.folder_lock import RunLock, is_held
 from trainer.loggers.atomic import write_atomically
 from trainer.loggers.strict_json import to_json
 from trainer.sweep.folders import LEFT_BY_RUNS
+from trainer.sweep.job_files import leaves
 from trainer.sweep.space import EPOCHS, is_of_the_machine
 
 SUMMARY = "summary.json"
@@ -116,7 +117,7 @@ class Begun:
         return way
 
     def _differences(self, known: Begun) -> list[str]:
-        now, then = dict(_leaves(self.configuration)), dict(_leaves(known.configuration))
+        now, then = dict(leaves(self.configuration)), dict(leaves(known.configuration))
         found = []
         for key in dict.fromkeys([*then, *now]):
             before, after = repr(then.get(key)), repr(now.get(key))
@@ -232,15 +233,6 @@ def _epochs(begun: Begun) -> int:
 def _listed(found: Sequence[str]) -> str:
     more = f"; and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
     return "; ".join(found[:_MOST_SHOWN]) + more
-
-
-def _leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, below in node.items():
-        where = f"{path}.{key}" if path else str(key)
-        if isinstance(below, Mapping) and below:
-            yield from _leaves(below, where)
-        else:
-            yield where, below
 
 
 def _read_object(path: Path) -> dict[str, Any]:

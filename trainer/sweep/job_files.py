@@ -73,7 +73,7 @@ def leaves(node: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]
     """Yield the values of a nested mapping by their dotted keys; lists are values."""
     for key, below in node.items():
         where = f"{path}.{key}" if path else str(key)
-        if isinstance(below, dict) and below:
+        if isinstance(below, Mapping) and below:
             yield from leaves(below, where)
         else:
             yield where, below
