@@ -97,7 +97,9 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "verify", lambda function: None)
 
 
-def spawn(*arguments: str, cwd: Path, env_add: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+def spawn(
+    *arguments: str, cwd: Path, env_add: Mapping[str, str] | None = None, start_new_session: bool = False
+) -> subprocess.Popen[str]:
     """Start the command `trainer` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "trainer", *arguments],
@@ -106,4 +108,5 @@ def spawn(*arguments: str, cwd: Path, env_add: Mapping[str, str] | None = None) 
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env_add or {})},
+        start_new_session=start_new_session,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.conftest import spawn
 from tests.resuming import SMALL, Train, during
 from tests.test_sweep_resume import DIRECTORY, fail, in_job, jobs, summary
 from trainer.errors import UsageError
+from trainer.folder_lock import holder, is_held
 from trainer.sweep.course import Course
 from trainer.sweep.ending import ending
 from trainer.sweep.stopping import Stopped, is_marked, mark
@@ -210,21 +213,77 @@ class TestElsewhere:
         assert "0_training.seed=1 interrupted" in finished.err
 
 
-def test_joblibs_workers_stop_with_their_launcher(tmp_path: Path) -> None:
-    pytest.importorskip("joblib")
-    long = (*SMALL[:2], "training.epochs=100000", "logger.curves=null", "logger.pictures=null")
-    workers = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    process = spawn("-m", *long, "training.seed=1,2,3,4", *workers, DIRECTORY, cwd=tmp_path)
-    end = time.monotonic() + 120
-    while len(list(tmp_path.glob("sweep/*/metrics.jsonl"))) < 2:
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 143, err
+LONG = (*SMALL[:2], "training.epochs=100000", "logger.curves=null", "logger.pictures=null")
+
+
+def stop_at_work(
+    launcher: Sequence[str], stop: Callable[[subprocess.Popen[str]], None], folder: Path
+) -> tuple[int, str]:
+    """Stop a long sweep of six jobs when two have an epoch behind them; return status and errors."""
+    seeds = "training.seed=1,2,3,4,5,6"
+    process = spawn("-m", *LONG, seeds, *launcher, DIRECTORY, cwd=folder, start_new_session=True)
+    try:
+        end = time.monotonic() + 240
+        while sum(path.stat().st_size > 0 for path in folder.glob("sweep/*/metrics.jsonl")) < 2:
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.05)
+        stop(process)
+        err = process.communicate(timeout=240)[1]
+        return process.returncode, err
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def as_a_terminal_does(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C reaches the launcher and its workers alike."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+LOCAL = ("hydra/launcher=submitit", "hydra.launcher.cluster=local", "hydra.launcher.array_parallelism=2")
+
+
+@pytest.mark.parametrize(
+    ("package", "launcher", "stop", "status"),
+    [
+        ("joblib", JOBLIB, subprocess.Popen.terminate, 143),
+        ("joblib", JOBLIB, as_a_terminal_does, 130),
+        ("submitit", LOCAL, as_a_terminal_does, 130),
+    ],
+)
+def test_jobs_in_other_processes_save_their_state_and_no_other_begins(
+    tmp_path: Path,
+    package: str,
+    launcher: Sequence[str],
+    stop: Callable[[subprocess.Popen[str]], None],
+    status: int,
+) -> None:
+    pytest.importorskip(package)
+    ended, err = stop_at_work(launcher, stop, tmp_path)
+    assert ended == status, err
     assert "Stopped: trainer --multirun sweep.resume=sweep goes on with it" in err
+    assert "Traceback" not in err
     assert [summary(job)["status"] for job in jobs(tmp_path / "sweep")] == ["interrupted"] * 2
+
+
+def test_a_second_ctrl_c_does_not_wait_for_jobs_that_do_not_end(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+
+    def twice(process: subprocess.Popen[str]) -> None:
+        for job in jobs(tmp_path / "sweep"):
+            worker = holder(job)
+            assert worker is not None
+            os.kill(worker.pid, signal.SIGSTOP)
+        as_a_terminal_does(process)
+        time.sleep(1)
+        assert process.poll() is None
+        as_a_terminal_does(process)
+
+    status, err = stop_at_work(JOBLIB, twice, tmp_path)
+    assert status == 130, err
+    assert [is_held(job) for job in jobs(tmp_path / "sweep")] == [False, False]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,16 @@ from trainer.errors import UsageError
 from trainer.hyperparameters import Hyperparameters
 from trainer.kernels.finite import NonFinite
 from trainer.loggers.base import Logger, Progress
-from trainer.training import Callback, Diverged, EarlyStopping, Loop, NonFinitePolicy, Outcome, StopSignals
+from trainer.training import (
+    Callback,
+    Diverged,
+    EarlyStopping,
+    Interrupted,
+    Loop,
+    NonFinitePolicy,
+    Outcome,
+    StopSignals,
+)
 
 # Seven batches of two examples and one of one.
 INPUTS = np.arange(1.0, 16.0)
@@ -389,6 +400,15 @@ class TestSignals:
             interrupt(run.step, 3, twice)
             with pytest.raises(KeyboardInterrupt):
                 run.loop.run()
+
+    def test_a_wish_that_another_thread_brings_ends_what_has_nothing_to_save(self) -> None:
+        with StopSignals() as signals:
+            bringing = threading.Timer(0.1, signals.receive, args=[signal.SIGTERM])
+            bringing.start()
+            with pytest.raises(Interrupted), signals.at_once():
+                time.sleep(30)
+            bringing.join()
+        assert signals.received == signal.SIGTERM
 
 
 def interrupt(step: Step, number: int, action: Callable[[], None]) -> None:

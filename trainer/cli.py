@@ -204,7 +204,7 @@ def _train(
 
     settings = reporting(config.interpret(composed, overrides, trusted, typed))
     summary: Mapping[str, Any] = {}
-    with StopSignals() as signals, when_marked(marked, partial(setattr, signals, "received")):
+    with StopSignals() as signals, when_marked(marked, signals.receive):
         try:
             summary = run.train(
                 settings,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any
 
 from hydra.core.utils import JobReturn
 
 from trainer.errors import UsageError
 from trainer.runtime.threads import cores
-from trainer.sweep.launching import THREADS, Launching, Work, has_begun, lost, plain, run_packed, whole
+from trainer.sweep.launching import THREADS, Launching, Work, deaf, has_begun, lost, plain, run_packed, whole
+from trainer.sweep.stopping import Stopped
 
 IDLE = 60.0  # seconds after which a process without work ends
 
@@ -73,6 +75,7 @@ class _Crew:
     def __init__(self, work: Work, workers: int) -> None:
         try:
             from joblib.externals.loky import get_reusable_executor
+            from joblib.externals.loky.backend import resource_tracker as lokys_tracker
             from joblib.externals.loky.backend.reduction import dumps
         except ImportError:
             raise UsageError(
@@ -80,6 +83,11 @@ class _Crew:
             ) from None
         share = str(max(1, cores() // workers))
         env = {name: share for name in THREADS if not any(map(os.environ.get, THREADS))}
+        # With more in its hands than its processes' queue holds, loky's thread falls where they are killed.
+        self._at_once = 2 * workers
+        # Their start would let signals through to the processes that are started after them.
+        resource_tracker.ensure_running()
+        lokys_tracker.ensure_running()
         self._packed: bytes = bytes(dumps(work))
         self._get: Callable[[], Any] = partial(
             get_reusable_executor, max_workers=workers, timeout=IDLE, env=env
@@ -89,24 +97,38 @@ class _Crew:
         """Run jobs; return what became of those that came to an end before a process died."""
         if not jobs:
             return {}
-        executor = self._get()
-        futures: dict[Future[JobReturn], int] = {}
+        with deaf():
+            executor = self._get()
+        waiting = dict(jobs)
+        running: dict[Future[JobReturn], int] = {}
         done: dict[int, JobReturn] = {}
         try:
-            for number, overrides in jobs.items():
-                futures[executor.submit(run_packed, self._packed, number, list(overrides))] = number
-            for future in as_completed(futures):
-                done[futures[future]] = future.result()
+            while waiting or running:
+                with deaf():
+                    for number in list(waiting)[: self._at_once - len(running)]:
+                        job = (number, list(waiting[number]))
+                        running[executor.submit(run_packed, self._packed, *job)] = number
+                        del waiting[number]
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    done[running[future]] = future.result()
+                    del running[future]
         except BrokenProcessPool:
-            done |= {number: future.result() for future, number in futures.items() if _is_well(future)}
-        except (
-            BaseException
-        ):  # the person stops the sweep; jobs have saved their states before this is raised
-            for future in futures:
-                future.cancel()
-            executor.shutdown(wait=False, kill_workers=True)
+            done |= {number: future.result() for future, number in running.items() if _is_well(future)}
+        except BaseException as error:
+            _end(executor, running if isinstance(error, Stopped) else ())
             raise
         return done
+
+
+def _end(executor: Any, futures: Iterable[Future[JobReturn]]) -> None:
+    """End the processes, when what they were given is over: of a sweep that is stopped, no job begins.
+
+    A second signal does not wait. Nothing is cancelled, which loky's thread does not expect where it kills.
+    """
+    try:
+        wait(futures)
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
 
 
 def _is_well(future: Future[JobReturn]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import site
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ import trainer
 from trainer.errors import RunError, UsageError
 from trainer.sweep import naming
 from trainer.sweep.begun import SUMMARY, note_failure
+from trainer.sweep.stopping import is_marked
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -74,9 +76,11 @@ class Work:
         return cls(context, launcher.task_function, config, state, str(Path.cwd()), list(sys.path))
 
     def __call__(self, number: int, overrides: Sequence[str]) -> JobReturn:
-        """Run a job, and return what became of it in a form that travels."""
+        """Run a job, unless its sweep was stopped, and return what became of it in a form that travels."""
         sys.path.extend(path for path in self.paths if path not in sys.path)
         os.chdir(self.folder)
+        if is_marked(Path(str(self.config.hydra.sweep.dir))):
+            return _without_value(overrides)
         try:
             return self._run(number, overrides)
         except Exception as error:  # of whatever kind: it is told as this job's, and the others go on
@@ -136,7 +140,7 @@ def lost(config: DictConfig, number: int, overrides: Sequence[str], reason: str)
     folder = folder_of(config, number)
     if folder is not None and not (folder / SUMMARY).exists():
         note_failure(folder, reason, 1)
-    return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=None)
+    return _without_value(overrides)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +164,19 @@ def whole(value: Any, key: str, lowest: int = 1) -> int:
 
 
 @contextmanager
+def deaf() -> Iterator[None]:
+    """Start processes that Ctrl-C, which reaches all of a terminal's, does not reach: the sweep's mark does.
+
+    A process inherits what is blocked, from its first instruction on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def importable() -> Iterator[None]:
     """Let processes that are started within import this program where it is not installed."""
     home = str(Path(trainer.__file__).parent.parent)
@@ -180,6 +197,10 @@ def _acts_on_jobs(callback: Any) -> bool:
         getattr(type(callback), name, None) is not getattr(Callback, name)
         for name in ("on_job_start", "on_job_end")
     )
+
+
+def _without_value(overrides: Sequence[str]) -> JobReturn:
+    return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=None)
 
 
 def _failed(overrides: Sequence[str], error: Exception) -> JobReturn:

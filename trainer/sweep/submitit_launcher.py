@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ from hydra.core.utils import JobReturn
 
 from trainer.errors import UsageError
 from trainer.runtime.threads import cores
-from trainer.sweep.launching import THREADS, Launching, Work, importable, lost, plain, whole
+from trainer.sweep.launching import THREADS, Launching, Work, deaf, importable, lost, plain, whole
+from trainer.sweep.stopping import Stopped
 
 SLURM, LOCAL = "slurm", "local"
 LOOKS = 3  # looks in a row that find a job neither in the queue nor its result, before it counts as lost
@@ -67,15 +66,21 @@ def launch(launcher: Launching, job_overrides: Sequence[Sequence[str]], first: i
         while waiting or running:
             while waiting and len(running) < at_once(settings):
                 index = waiting.pop(0)
-                with _deaf():
+                with deaf():
                     running[index] = _submit(submitit, executor, [tasks[index]], {})[0]
             for index in [index for index, job in running.items() if job.done()]:
                 done[index] = _result(tasks[index], running.pop(index))
             time.sleep(0.1)
         return [done[index] for index in range(len(tasks))]
-    except BaseException:  # the person stops the sweep; jobs have saved their states before this is raised
-        for job in running.values() if cluster == SLURM else ():
-            job.cancel(check=False)
+    except (
+        BaseException
+    ) as error:  # the person stops the sweep: jobs have saved their states, or do not begin
+        if cluster == SLURM:
+            for job in running.values():
+                job.cancel(check=False)
+        elif isinstance(error, Stopped):
+            while not all(job.done() for job in running.values()):
+                time.sleep(0.1)
         raise
 
 
@@ -111,19 +116,6 @@ def _answers() -> bool:
         return not subprocess.run(["sinfo", "-h"], capture_output=True, timeout=10).returncode
     except (OSError, subprocess.TimeoutExpired):
         return False
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Start processes that Ctrl-C, which reaches all of a terminal's, does not end before they are ready.
-
-    The jobs themselves see to it, and to the mark in the sweep's folder.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _submitit() -> Any:

@@ -46,6 +46,14 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def receive(self, number: signal.Signals) -> None:
+        """Take a wish to stop that came another way, on any thread, as if it were this signal."""
+        main = threading.main_thread().ident
+        if self._previous and main is not None:
+            signal.pthread_kill(main, number)
+        else:
+            self.received = number
+
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Let a signal end what is done within by `Interrupted`: what has nothing to save, as compiling."""
