@@ -14,6 +14,7 @@ from tests.browser import CHROMIUM, DRIVER, Browser, browsing
 from tests.run_folders import losses, write_run, write_sweep
 from trainer.sweep.page import write_page
 from trainer.sweep.page.curves import FEWEST_POINTS, curves_of
+from trainer.sweep.page.front import front_of
 from trainer.sweep.page.lineage import read_lineage
 from trainer.sweep.results import Results
 
@@ -232,6 +233,34 @@ def test_a_population_shows_who_came_from_whom(browser: Browser, tmp_path: Path)
     schedule = browser.run("return document.querySelector('#member-plots .plot').data.at(-1)")
     assert (schedule["x"], schedule["y"]) == ([0, 2, 2, 4], [0.1, 0.1, 0.12, 0.12])
     assert browser.logged("browser") == []
+
+
+@needs_browser
+def test_a_search_for_several_objectives_shows_its_front(browser: Browser, tmp_path: Path) -> None:
+    """By hand: least loss and greatest accuracy; the third has the first's loss, and less accuracy."""
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    pairs = [(0.4, 0.9), (0.2, 0.7), (0.4, 0.8), (0.3, 0.6), (0.1, 0.5), (0.9, 0.99)]
+    for number, (loss, accuracy) in enumerate(pairs):
+        test = {"loss": loss, "accuracy": accuracy}
+        status = "completed" if number < 5 else "interrupted"
+        write_run(sweep / f"{number}_a", [f"training.seed={number}"], losses(loss), status, test=test)
+    objectives = "objectives: {test/loss: minimize, test/accuracy: maximize}\n"
+    (sweep / "optimization_results.yaml").write_text(objectives)
+    write_page(Results.of_sweep(sweep), sweep / "sweep.html")
+    browser.open(sweep / "sweep.html")
+    front = browser.run("return document.querySelector('#front-plots .plot').data[1]")
+    assert (front["x"], front["y"]) == ([0.1, 0.2, 0.4], [0.5, 0.7, 0.9])
+    assert texts(browser, "#front-table tbody td:first-child") == ["4", "1", "0"]
+    assert texts(browser, "#front-note")[0].startswith("3 of 5 jobs")
+    assert browser.logged("browser") == []
+
+
+@pytest.mark.parametrize("objectives", ["{", "objectives: 3", "objectives: {test/loss: minimize}"])
+def test_a_search_for_one_objective_has_no_front(tmp_path: Path, objectives: str) -> None:
+    sweep = write_sweep(tmp_path / "sweep", rules=["adam"])
+    (sweep / "optimization_results.yaml").write_text(objectives)
+    assert front_of(Results.of_sweep(sweep)) is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from trainer.errors import UsageError, nearest
 
 _SMALL_IS_GOOD = ("loss", "seconds", "parameters", "bytes", "epochs", "steps")
 
+RESULT = "optimization_results.yaml"  # in the sweep's folder: the objectives, and the best jobs by them
+
 
 def directions_of(
     objectives: Sequence[str], directions: Sequence[str] | None, monitor: str, mode: str

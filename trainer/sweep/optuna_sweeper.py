@@ -20,14 +20,13 @@ from trainer.sweep.begun import read_summary
 from trainer.sweep.launching import Launching, folder_of, plain, whole
 from trainer.sweep.live import end as end_live
 from trainer.sweep.manifest import Manifest
-from trainer.sweep.optuna_objectives import directions_of, value_of
+from trainer.sweep.optuna_objectives import RESULT, directions_of, value_of
 
 if TYPE_CHECKING:
     import optuna
 
     from trainer.sweep.optuna_space import SearchSpace
 
-RESULT = "optimization_results.yaml"
 _ENDED = ("completed", "stopped_early")
 # Later trials are to learn from earlier ones.
 _ROUNDS = 5
@@ -106,6 +105,8 @@ def sweep(plugin: Launching, arguments: Sequence[str]) -> list[JobReturn]:
     _note_total(folder, plan.trials)
     study = open_study(folder, space, plan.objectives)
     refuse_foreign_pickles(study)
+    if not (folder / RESULT).exists():
+        _write_result(folder, plan.objectives, [])
     return OptunaSweep(plan, space, study, config, launcher).run()
 
 
@@ -235,9 +236,7 @@ class OptunaSweep:
             for trial in best
         ]
         folder = Path(str(self.config.hydra.sweep.dir))
-        OmegaConf.save(
-            {"name": "optuna", "objectives": dict(self.plan.objectives), "best": found}, folder / RESULT
-        )
+        _write_result(folder, self.plan.objectives, found)
         if not found:
             return
         end_live()
@@ -253,6 +252,10 @@ class OptunaSweep:
             )
             given = " ".join(f"{key}={_brief(value)}" for key, value in trial.params.items())
             screen().print(f"  job {trial.number}: {values}: {given}", soft_wrap=True)
+
+
+def _write_result(folder: Path, objectives: Mapping[str, str], found: Sequence[Mapping[str, Any]]) -> None:
+    OmegaConf.save({"name": "optuna", "objectives": dict(objectives), "best": list(found)}, folder / RESULT)
 
 
 def _brief(value: Any) -> str:

@@ -18,7 +18,7 @@ from trainer.sweep.results import Results
 
 # In the order in which they are needed: what is read first needs no plots.
 _TEXTS = ("state.js", "words.js", "leaderboard.js")
-_PLOTS = ("plots.js", "curves.js", "hyperparameters.js", "population.js", "start.js")
+_PLOTS = ("plots.js", "curves.js", "hyperparameters.js", "front.js", "population.js", "start.js")
 
 
 def write_page(results: Results, path: Path) -> None:

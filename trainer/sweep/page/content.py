@@ -12,6 +12,7 @@ from trainer.sweep.importance import importance, is_wide
 from trainer.sweep.jobs import BROKEN, Job
 from trainer.sweep.leaderboard import heading, written
 from trainer.sweep.page.curves import curves_of
+from trainer.sweep.page.front import front_of
 from trainer.sweep.page.lineage import read_lineage
 from trainer.sweep.results import Results, leading, usual_mode
 
@@ -51,6 +52,7 @@ def of_results(results: Results) -> dict[str, Any]:
             "trust": trust(found.jobs, len(results.jobs), found.r2),
         },
         "population": population,
+        "front": front_of(results),
     }
 
 
@@ -65,6 +67,7 @@ def of_run(results: Results) -> dict[str, Any]:
         "groups": [],
         "importance": None,
         "population": None,
+        "front": None,
         "summary": [[spoken(key), _told(key, value)] for key, value in _flat(job.summary, _TWICE)],
         "configuration": yaml.safe_dump(job.configuration, sort_keys=False, allow_unicode=True),
     }

@@ -132,6 +132,12 @@ function fillTables() {
   const broken = jobs.map((_, job) => job).filter((job) => jobs[job].error);
   fillTable("failure-table", [["job"], ["what was varied"], ["status"], ["reason"]],
     broken.map((job) => [jobName(job), element("td", {className: "wide", textContent: settingsOf(job)}), element("td", {className: jobs[job].status, textContent: jobs[job].status}), element("td", {className: "wide", textContent: jobs[job].error})]));
+  if (content.front !== null) {
+    const {names, labels, values, jobs: best} = content.front, known = values.filter((each) => each !== null).length;
+    document.getElementById("front-note").textContent = `${best.length} of ${known} jobs: no other is as good in all objectives and better in one. Click a point to select its job.`;
+    fillTable("front-table", [["job", true], ...labels.map((text) => [text, true]), ...varied.map((column) => [column.label, column.numeric])],
+      best.map((job) => [jobName(job), ...names.map((name, at) => shown(name, values[job][at])), ...varied.map((_, place) => plain(jobs[job].values[place]))]));
+  }
   if (content.kind === "comparison")
     fillTable("difference-table", [["key"], ...jobs.map((_, job) => [jobName(job)])], columns.map((column, place) => [column.key, ...jobs.map(({values}) => plain(values[place]))]));
   if (content.kind !== "run") return;
@@ -145,7 +151,7 @@ function dropWhatIsEmpty() {
   const wanted = {
     jobs: !isRun, bar: !isRun && has, curves: !isRun && has, panels: isRun && has, groups: content.groups.length > 0,
     against: many && content.keys.length > 0, parallel: many && columns.length > 0, differences: content.kind === "comparison" && columns.length > 0, importance: content.importance !== null,
-    population: content.population !== null, failures: !isRun && jobs.some((job) => job.error), summary: isRun, configuration: isRun,
+    population: content.population !== null, front: content.front !== null, failures: !isRun && jobs.some((job) => job.error), summary: isRun, configuration: isRun,
   };
   for (const [id, isWanted] of Object.entries(wanted)) if (!isWanted) document.getElementById(id).remove();
 }

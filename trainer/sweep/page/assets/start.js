@@ -3,7 +3,7 @@ function options(select, names, chosen) {
   select.append(...names.map((name) => element("option", {value: name, textContent: label(name), selected: name === chosen})));
 }
 
-const ofJobs = [drawCurves, drawAgainst, drawParallel];
+const ofJobs = [drawCurves, drawAgainst, drawFront, drawParallel];
 const ofAll = [...ofJobs, drawPanels, drawImportance, drawLineage, drawMembers];
 let waiting = [], isDrawing = false;
 
