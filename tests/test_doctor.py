@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainer import runtime
-from trainer.commands import doctor, prebuilding
+from trainer.commands import doctor, findings, prebuilding
 from trainer.errors import RunError
 
 
@@ -42,7 +42,7 @@ def test_a_machine_that_trains_is_found_fit(capsys: pytest.CaptureFixture[str]) 
         "Device",
         "Matrix product",
     )
-    assert {subject for subject in needed if found[subject] not in (doctor.OK, doctor.WARNING)} == set()
+    assert {subject for subject in needed if found[subject] not in (findings.OK, findings.WARNING)} == set()
     assert runtime.prepare().blas.file in screen
     assert "GFLOP/s through Theano" in screen
     assert "Ready to train." in screen
@@ -64,8 +64,8 @@ def test_what_is_missing_is_a_row_with_its_cure(
     assert doctor.main([f"{option}={value}"]) == 1
     screen = capsys.readouterr().out
     found = verdicts(screen)
-    assert found[subject] == doctor.MISSING
-    assert found["Python"] == doctor.OK
+    assert found[subject] == findings.MISSING
+    assert found["Python"] == findings.OK
     assert cure in screen
     assert f"Training cannot start: see {subject}" in screen
 

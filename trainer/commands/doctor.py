@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from trainer import runtime
-from trainer.commands.device_trial import try_device
+from trainer.commands.device_findings import examine_devices
+from trainer.commands.findings import MISSING, OPTIONAL, WARNING, Row, show
 from trainer.commands.prebuilding import build
 from trainer.errors import RunError, UsageError
-from trainer.runtime import device_libraries, devices, flags
-from trainer.runtime.compiler import Compiler
+from trainer.runtime import devices, flags
 from trainer.runtime.threads import cores
 
-OK, WARNING, MISSING, OPTIONAL = "ok", "warning", "missing", "optional"
-_STYLES = {OK: "green", WARNING: "yellow", MISSING: "bold red", OPTIONAL: "dim"}
 _OPTIONAL = {
     "pygpu": "trains on CUDA and OpenCL devices",
     "optuna": "searches hyperparameters",
@@ -35,16 +29,6 @@ _OPTIONAL = {
     "tensorboardX": "logs to TensorBoard",
     "mlflow": "logs to MLflow",
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """A finding: what was looked at, what was found, the verdict, and the cure where one is needed."""
-
-    subject: str
-    found: str
-    verdict: str = OK
-    cure: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,30 +128,11 @@ def examine(choices: runtime.Choices, size: int) -> list[Row]:
         prepared = _attempt(rows, "Device", lambda: runtime.prepare(**vars(choices)), _describe_device)
         if prepared:
             rows += _products(size, choices.precision) if prepared.device == "cpu" else []
-            rows += _devices(choices.precision, compiler, cache)
+            rows += examine_devices(choices.precision, compiler, cache)
     return rows + _optional()
 
 
 _ORIGINS = {"user": "your own flags", "system": "of the system", "wheel": "of scipy-openblas32"}
-
-
-def show(rows: Sequence[Row], console: Console) -> None:
-    """Print the rows as a table, and in a sentence what follows from them."""
-    table = Table(title="Theano on this machine", title_justify="left", expand=False)
-    table.add_column("")
-    table.add_column("Found", overflow="fold")
-    table.add_column("Verdict", no_wrap=True)
-    for row in rows:
-        found = Text(row.found)
-        if row.cure:
-            found.append(f"\n{row.cure}", style="italic")
-        table.add_row(row.subject, found, Text(row.verdict, style=_STYLES[row.verdict]))
-    console.print(table)
-    missing = [row.subject for row in rows if row.verdict == MISSING]
-    if missing:
-        console.print(f"Training cannot start: see {', '.join(missing)}.", style=_STYLES[MISSING])
-    else:
-        console.print("Ready to train.", style=_STYLES[OK])
 
 
 def _attempt(rows: list[Row], subject: str, find: Callable[[], Any], describe: Callable[[Any], str]) -> Any:
@@ -213,37 +178,6 @@ def _describe_cache(folder: Path) -> str:
 def _describe_device(ready: runtime.Runtime) -> str:
     own_name = f" ({ready.device_name})" if ready.device_name != ready.device else ""
     return f"{ready.device}{own_name}, {ready.precision}; there are {', '.join(devices.available())}"
-
-
-def _devices(precision: str, compiler: Compiler, cache: Path) -> list[Row]:
-    """Compute something on each device that is found, and say what CUDA lacks where none of its kind is."""
-    if importlib.util.find_spec("pygpu") is None:
-        return []
-    for kind in ("cuda", "opencl"):
-        device_libraries.provide(kind, compiler, cache)
-    names = [name for name in devices.available() if name != "cpu"]
-    rows = []
-    for name in names:
-        trial = try_device(name, precision, cache)
-        if trial.complaint:
-            found = f"{trial.description}; {trial.complaint}" if trial.description else trial.complaint
-            rows.append(
-                Row(name, found, WARNING, "Train with device=cpu, or mend its driver; see docs/devices.md.")
-            )
-        else:
-            rows.append(Row(name, f"{trial.description}; Theano compiles for it, and computes rightly"))
-    return rows if any(name.startswith("cuda") for name in names) else [*rows, _cuda()]
-
-
-def _cuda() -> Row:
-    parts = {"libcuda.so": "driver", "libnvrtc.so": "compiler", "libcublas.so": "matrix products"}
-    lacks = [f"{name} ({use})" for name, use in parts.items() if device_libraries.found(name) is None]
-    if not lacks:
-        return Row("cuda", "its libraries are there, and no device", OPTIONAL)
-    cure = (
-        "The driver comes with the system (nvidia-driver), the others by pip install 'theano-trainer[cuda]'."
-    )
-    return Row("cuda", f"no device; not found: {', '.join(lacks)}", OPTIONAL, cure)
 
 
 def _products(size: int, precision: str) -> list[Row]:

@@ -6,7 +6,9 @@ import errno
 import re
 from pathlib import Path
 
+from trainer import runtime
 from trainer.runtime.compiler import complaint_of, told
+from trainer.runtime.device_code import refusal_of
 
 _CURES = {
     errno.ENOSPC: "make room",
@@ -41,5 +43,13 @@ def explain_fault(error: BaseException) -> str | None:
         place = f"{error.filename}: " if error.filename is not None else ""
         cure = _CURES.get(error.errno)
         return f"{place}{error.strerror}{f': {cure}' if cure else ''}"
+    refused = refusal_of(error)
+    if refused is not None:
+        ready = runtime.current()
+        return (
+            f"device.name={ready.device if ready else 'the device'}: its compiler refused the kernel of "
+            f"{refused}: take another device, such as device=cpu, another device.precision, a newer driver, "
+            "or another layer or rule; trainer-doctor tries every device"
+        )
     complaint = complaint_of(error)
     return None if complaint is None else told(complaint)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import theano
 from numpy.typing import NDArray
 from theano import Apply, tensor
 from theano.gradient import DisconnectedType
@@ -75,6 +76,8 @@ def recurrence(
     TypeError
         For arguments of other dimensions, or that are not all float32 or all float64.
     """
+    if str(theano.config.device) != "cpu":
+        from trainer.kernels.device import recurrent as _recurrent  # noqa: F401 (Theano learns to use it)
     given = [tensor.as_tensor_variable(each) for each in (projected, weights, bias)]
     if tokens is not None:
         given.append(tensor.cast(tokens, "int64"))

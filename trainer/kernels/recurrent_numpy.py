@@ -51,7 +51,7 @@ class Reading:
         if self.tokens is not None:
             projected = self._rows(projected, self.tokens)
         steps, examples, _ = projected.shape
-        self._check(examples)
+        check_examples(self.initial, examples)
         units, cell = len(self.weights), self.cell
         widths = [units * cell.saved] + [units] * cell.states
         saved, *states = (np.empty((steps, examples, width), projected.dtype) for width in widths)
@@ -116,16 +116,24 @@ class Reading:
     def _before(self, states: Sequence[Array], previous: int | None) -> Sequence[Array]:
         return self.initial if previous is None else [state[previous] for state in states]
 
-    def _check(self, examples: int) -> None:
-        if any(len(state) != examples for state in self.initial):
-            raise ValueError(
-                f"the carried states are of {len(self.initial[0])} examples, but the batch has {examples}: "
-                "call Network.reset_states(batch_size, training) before the first batch"
-            )
-
     @staticmethod
     def _rows(table: Array, tokens: Array) -> Array:
         known = (tokens >= 0) & (tokens < len(table))
         rows: Array = table[np.where(known, tokens, 0)]
         rows[~known] = 0
         return rows
+
+
+def check_examples(states: Sequence[Any], examples: int) -> None:
+    """Refuse states that were carried from a batch of another size.
+
+    Raises
+    ------
+    ValueError
+        With the cure.
+    """
+    if any(len(state) != examples for state in states):
+        raise ValueError(
+            f"the carried states are of {len(states[0])} examples, but the batch has {examples}: "
+            "call Network.reset_states(batch_size, training) before the first batch"
+        )

@@ -145,7 +145,9 @@ class Masking(Layer):
     def output_mask(self, x: Any, mask: Any) -> Any:
         """Return 1 where a feature differs from the value, and where the input is not masked already."""
         differs = tensor.neq(x, np.asarray(self.value, x.dtype))
-        found = tensor.cast(tensor.any(differs, axis=2), theano.config.floatX)
+        # Counted: devices have no reduction by "or".
+        count = tensor.cast(differs, theano.config.floatX).sum(axis=2)
+        found = tensor.cast(tensor.gt(count, 0), theano.config.floatX)
         return found if mask is None else found * mask
 
 

@@ -124,8 +124,8 @@ def build_optimizer(
         From the raw gradients of the trained parameters to as many gradients.
     fused : bool, optional
         Whether the updates are computed by few kernels that read and write each element once
-        (`trainer.kernels.fused`), which gives the same values to rounding. Where omitted, they are on the CPU
-        with a C compiler.
+        (`trainer.kernels.fused`), which gives the same values to rounding. Where omitted, they are with a
+        C compiler.
 
     Returns
     -------

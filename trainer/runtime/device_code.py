@@ -1,4 +1,4 @@
-"""Theano's code for devices, mended where a compiler refuses it and where a refusal crashed."""
+"""Theano's code for devices, mended where a compiler refuses it; and what a device refuses all the same."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+# What Theano puts before an error that it meets while it makes a function's operations ready.
+_COMPILING = "The following error happened while compiling the node"
+_NOT_OF_A_KERNEL = "Compilation failed (return status="
+_ERROR = re.compile(r"error: *(?:\S+:\d+:\d+: *)?(.+)")
+_LONGEST = 120  # characters of an operation's name, which holds its whole formula
 _LOCAL = re.compile(r"^ +LOCAL_MEM [\w ,]+;\n", re.MULTILINE)
 _BODY = re.compile(r"^ *KERNEL void [^{]*\{\n", re.MULTILINE)
 
@@ -65,3 +70,20 @@ def spoken_by_both(code: str) -> str:
     'x >= y ? x : (0.0f / 0.0f)'
     """
     return code.replace('nan("")', "(0.0f / 0.0f)")
+
+
+def refusal_of(error: BaseException) -> str | None:
+    """Return what a device refused and why, where an error of Theano's is of a kernel; else None.
+
+    >>> refusal_of(ValueError("another"))
+    """
+    said = [str(each) for each in error.args]
+    if len(said) < 4 or said[0] != _COMPILING or _NOT_OF_A_KERNEL in said[3]:
+        return None
+    operation = str(getattr(error.args[1], "op", ""))
+    if not operation.startswith("Gpu"):
+        return None
+    found = _ERROR.search(said[3])
+    why = found[1].strip() if found else said[3].strip().splitlines()[0]
+    cut = operation if len(operation) <= _LONGEST else f"{operation[:_LONGEST]}…"
+    return f"{cut} ({why})"

@@ -48,15 +48,15 @@ def fuse(updates: Mapping[Any, Any], gradients: Collection[Any] = ()) -> Updates
     made: dict[Any, Any] = {}
     scalars: dict[Any, Any] = {}
     for stage in range(stages.last + 1):
-        wanted = [each for each in expressions if _is_computed_tensor(each) and stages.of.get(each) == stage]
+        wanted = [each for each in expressions if is_computed_tensor(each) and stages.of.get(each) == stage]
         alone = [
             each
             for each in expressions
             if _is_computed_scalar(each) and stages.of.get(each, stage + 1) <= stage and each not in scalars
         ]
         wanted += [each for each in stages.handed(stage) if each not in wanted]
-        regions = _regions([*wanted, *stages.totals(stage)], {*stages.starts, *made})
-        for group in _groups(regions):
+        regions = regions_of([*wanted, *stages.totals(stage)], {*stages.starts, *made})
+        for group in groups_of(regions):
             inputs = stages.rebuilt(group.reads, made)
             outputs = group.fused(inputs, alone, updates)
             scalars.update(zip(alone, outputs, strict=False))
@@ -78,7 +78,7 @@ def _with_known_norms(updates: Mapping[Any, Any], starts: Collection[Any]) -> Ma
 
 
 @dataclass
-class _Group:
+class Group:
     """Parameters whose updates are one program, with the traces that say so."""
 
     outputs: list[list[Any]]
@@ -121,7 +121,7 @@ class _Group:
         common = self.common
         own = [place for place in range(count) if place not in common]
         rows = [list(inputs[at : at + count]) for at in range(0, len(inputs), count)]
-        overwrites = self._overwrites(own, updates)
+        overwrites = self.overwrites(own, updates)
         for each in scalars:
             example.add(each)
         added = example.variables[count:]
@@ -143,8 +143,16 @@ class _Group:
         )
         return list(node.outputs)
 
-    def _overwrites(self, own: Sequence[int], updates: Mapping[Any, Any]) -> list[int]:
-        """For each result, give the place of the variable whose new value it is among what is read, or -1."""
+    def overwrites(self, own: Sequence[int], updates: Mapping[Any, Any]) -> list[int]:
+        """For each result, give the place of the variable whose new value it is among what is read, or -1.
+
+        Parameters
+        ----------
+        own : sequence of int
+            The places of the leaves among which that is looked for.
+        updates : mapping
+            Each variable, as it is read, to its new value.
+        """
         replaces = {id(new): old for old, new in reversed(list(updates.items()))}
         found = []
         for result in range(len(self.outputs[0])):
@@ -161,7 +169,8 @@ class _Group:
         return streams.index(variable) if variable is not None and variable in streams else -1
 
 
-def _is_computed_tensor(expression: Any) -> bool:
+def is_computed_tensor(expression: Any) -> bool:
+    """Tell whether an expression is a tensor that is computed element by element."""
     return (
         isinstance(expression.type, tensor.TensorType)
         and not is_scalar(expression)
@@ -173,11 +182,13 @@ def _is_computed_scalar(expression: Any) -> bool:
     return is_scalar(expression) and expression.ndim == 0 and is_elementwise(plain(expression).owner)
 
 
-def _regions(outputs: Sequence[Any], stops: Collection[Any]) -> list[tuple[list[Any], Trace]]:
+def regions_of(
+    outputs: Sequence[Any], stops: Collection[Any], reads_scalars: bool = False
+) -> list[tuple[list[Any], Trace]]:
     """Put outputs that read the same tensors together, each such region with its trace."""
     regions: list[tuple[set[Any], list[Any]]] = []
     for output in outputs:
-        trace = _traced([output], stops)
+        trace = _traced([output], stops, reads_scalars)
         if trace is None:
             continue
         streams = {
@@ -189,15 +200,15 @@ def _regions(outputs: Sequence[Any], stops: Collection[Any]) -> list[tuple[list[
         regions = [region for region in regions if region not in joined]
         members = [each for _, known in joined for each in known]
         regions.append((streams.union(*(known for known, _ in joined)), [*members, output]))
-    traced = [(members, _traced(members, stops)) for _, members in regions]
+    traced = [(members, _traced(members, stops, reads_scalars)) for _, members in regions]
     return [(members, trace) for members, trace in traced if trace is not None]
 
 
-def _traced(outputs: Sequence[Any], stops: Collection[Any]) -> Trace | None:
+def _traced(outputs: Sequence[Any], stops: Collection[Any], reads_scalars: bool) -> Trace | None:
     """Trace outputs that belong together; None where they make no program."""
     first = outputs[0]
     pattern = first.owner.inputs[0].broadcastable if is_scalar(first) else first.broadcastable
-    trace = Trace(pattern, stops)
+    trace = Trace(pattern, stops, reads_scalars)
     try:
         for output in outputs:
             trace.add(output)
@@ -208,10 +219,11 @@ def _traced(outputs: Sequence[Any], stops: Collection[Any]) -> Trace | None:
     return trace if reads and computes else None
 
 
-def _groups(regions: Sequence[tuple[list[Any], Trace]]) -> list[_Group]:
-    groups: dict[Any, _Group] = {}
+def groups_of(regions: Sequence[tuple[list[Any], Trace]]) -> list[Group]:
+    """Put regions together whose traces are one program."""
+    groups: dict[Any, Group] = {}
     for outputs, trace in regions:
-        group = groups.setdefault(trace.signature, _Group([], []))
+        group = groups.setdefault(trace.signature, Group([], []))
         group.outputs.append(outputs)
         group.traces.append(trace)
     return list(groups.values())

@@ -11,11 +11,20 @@ from theano.gof.opt import Optimizer
 from trainer.kernels.fused.operation import FusedUpdate
 
 # After the matrix products' own (70), before the elementwise operations' (75), which would come in between.
-_POSITION = 70.5
+POSITION = 70.5
 
 
 class OverwriteOldValues(Optimizer):  # type: ignore[misc]
-    """Write each result to the memory of the value that it replaces; where that cannot be, to its own."""
+    """Write each result to the memory of the value that it replaces; where that cannot be, to its own.
+
+    Parameters
+    ----------
+    operation : type, default FusedUpdate
+        Whose results; it says what they replace, and gives the operation that overwrites.
+    """
+
+    def __init__(self, operation: type[Any] = FusedUpdate) -> None:
+        self.operation = operation
 
     def add_requirements(self, fgraph: Any) -> None:
         """Let the graph refuse what would overwrite a value that is still needed."""
@@ -24,7 +33,7 @@ class OverwriteOldValues(Optimizer):  # type: ignore[misc]
     def apply(self, fgraph: Any) -> None:
         """Change all fused updates of a graph."""
         for node in list(fgraph.toposort()):
-            if isinstance(node.op, FusedUpdate) and not _overwritten(fgraph, node, node.op.replaced):
+            if isinstance(node.op, self.operation) and not _overwritten(fgraph, node, node.op.replaced):
                 _overwrite_one_by_one(fgraph, node)
 
 
@@ -52,4 +61,4 @@ def _overwritten(fgraph: Any, node: Any, places: Any) -> Any:
 
 
 if "overwrite_old_values" not in optdb.__db__:
-    optdb.register("overwrite_old_values", OverwriteOldValues(), _POSITION, "fast_run", "inplace")
+    optdb.register("overwrite_old_values", OverwriteOldValues(), POSITION, "fast_run", "inplace")

@@ -61,10 +61,13 @@ class Trace:
         The broadcastable pattern of the tensors that are computed.
     stops : collection
         Variables that are read and not computed.
+    reads_scalars : bool, default False
+        Whether scalars are read, and none is computed.
     """
 
     pattern: Pattern
     stops: Collection[Any]
+    reads_scalars: bool = False
     variables: list[Any] = field(default_factory=list)
     leaves: list[Leaf] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
@@ -120,7 +123,7 @@ class Trace:
         if variable in self.stops or not is_elementwise(variable.owner):
             return False
         if is_scalar(variable):
-            return True
+            return not self.reads_scalars
         return variable.broadcastable == self.pattern and all(
             fits(self.pattern, each) for each in variable.owner.inputs
         )
