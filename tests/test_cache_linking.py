@@ -25,6 +25,8 @@ def test_what_a_function_lacks_is_ordered_at_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(modules.workshop, "order", lambda units: orders.append(len(units)))
     monkeypatch.setattr(modules.workshop, "get", lambda unit: pytest.skip("nothing is compiled here"))
     vector, matrix = tensor.vector(), tensor.matrix()
+    monkeypatch.setattr(linking, "_expected", [])
+    linking.expect(lambda: [tensor.log(vector).owner])
 
     class Handed(theano.Op):  # type: ignore[misc]
         """Links another operation in its place."""
@@ -44,7 +46,38 @@ def test_what_a_function_lacks_is_ordered_at_once(monkeypatch: pytest.MonkeyPatc
     alone = cc.CLinker().accept(theano.FunctionGraph(node.inputs, node.outputs))
     with pytest.raises(pytest.skip.Exception):
         modules.link(linker, lambda: modules.module_from_key(alone.cmodule_key(), alone))
-    assert orders == [len(graph.apply_nodes)]
+    assert orders == [len(graph.apply_nodes) + 1]
+
+
+def test_what_only_arranges_is_compiled_with_less_optimization(monkeypatch: pytest.MonkeyPatch) -> None:
+    def level(result: Any) -> str:
+        node = result.owner
+        linker = cc.CLinker().accept(theano.FunctionGraph(node.inputs, node.outputs))
+        return linking.unit_of(linker)[0].level
+
+    matrix, scalar = tensor.matrix(), tensor.scalar()
+    arranging = [matrix.T, matrix.reshape((3, 4)), tensor.exp(scalar), theano.compile.ops.Shape_i(0)(matrix)]
+    assert [level(each) for each in arranging] == [linking.LIGHTLY] * 4
+    assert [level(each) for each in (tensor.exp(matrix), matrix.sum())] == [""] * 2
+    with theano.change_flags(**{"gcc.cxxflags": f"{theano.config.gcc.cxxflags} -O2"}):
+        assert level(matrix.T) == ""
+
+
+def test_no_module_is_compiled_for_a_view_of_a_constant(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    make_thunk = cc.CLinker.make_thunk
+
+    def noted(self: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(self.fgraph.outputs)
+        return make_thunk(self, *arguments, **options)
+
+    monkeypatch.setattr(cc.CLinker, "make_thunk", noted)
+    constant = tensor.constant([[1.0, 2.0], [3.0, 5.0]])
+    vector = tensor.vector()
+    result = vector + constant.T.reshape((4,))[1:3]
+    function = theano.function([vector], result, mode=theano.Mode("py", "fast_run"))
+    assert function([10, 20]).tolist() == [13, 22]
+    assert asked == []
 
 
 def test_an_operation_without_a_version_is_compiled_in_each_process() -> None:
@@ -85,6 +118,7 @@ def test_what_theano_imports_for_rare_operations_comes_when_it_is_needed() -> No
         import numpy, theano
         from theano import tensor
         assert not {"scipy.stats", "scipy.special", "scipy.linalg"} & set(sys.modules)
+        assert not {"setuptools", "distutils"} & set(sys.modules)
         import theano.tensor.slinalg
         mode = theano.Mode("py", "fast_run")
         x, m, v = tensor.vector(), tensor.matrix(), tensor.vector()

@@ -73,8 +73,9 @@ def test_another_process_that_builds_is_seen(tmp_path: Path) -> None:
 def compiler(folder: Path, action: str) -> str:
     """Make a compiler that notes that it was called, and does this; `$made` is what it is to make."""
     path = folder / "compiler"
+    other = 'case "$*" in *-fuse-ld=*) exit 1;; esac\n'  # it has one linker, and is not asked for more
     note = f'all="$*"\necho called >> "{folder}/calls"\nwhile [ "$1" != -o ]; do shift; done\nmade=$2\n'
-    path.write_text(f"#!/bin/sh\n{note}{action}\n")
+    path.write_text(f"#!/bin/sh\n{other}{note}{action}\n")
     path.chmod(0o755)
     return str(path)
 
@@ -145,6 +146,25 @@ def test_code_for_a_later_standard_is_compiled_by_it(tmp_path: Path) -> None:
     unit = Unit("unit", "", program, (workshop.LIGHT_STANDARD, "-O3"), ())
     assert Workshop(Store(tmp_path / "modules")).get(unit).read_text() == "library\n"
     assert calls(tmp_path) == 2
+
+
+@pytest.mark.parametrize("has_one", [True, False])
+def test_a_quicker_linker_serves_where_the_compiler_has_it(tmp_path: Path, has_one: bool) -> None:
+    program = tmp_path / "compiler"
+    refused = "" if has_one else 'case "$*" in *-fuse-ld=*) exit 1;; esac\n'
+    given = 'all="$*"\nwhile [ "$1" != -o ]; do shift; done\necho "$all" > "$2"\n'
+    program.write_text(f"#!/bin/sh\n{refused}{given}")
+    program.chmod(0o755)
+    shop = Workshop(Store(tmp_path / "modules"))
+    for unit in units(str(program), 2):
+        assert ("-fuse-ld=gold" in shop.get(unit).read_text().split()) is has_one
+
+
+def test_a_unit_s_own_level_comes_after_that_of_its_options(tmp_path: Path) -> None:
+    program = compiler(tmp_path, 'echo "$all" > "$made"')
+    unit = Unit("unit", "", program, ("-O3",), (), "-O1")
+    levels = [word for word in Workshop(Store(tmp_path)).get(unit).read_text().split() if word[:2] == "-O"]
+    assert levels == ["-O3", "-O1"]
 
 
 def test_who_is_stopped_while_waiting_leaves_no_compiler_behind(

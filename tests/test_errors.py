@@ -45,6 +45,9 @@ MISTAKES = [
     ("data=mnist", "data.folder=data/mnist lacks train-images-idx3-ubyte"),
     ("device.precision=float8", "float32"),
     ("nonsense", "nonsense is not KEY=VALUE"),
+    ("logger=[csv,tensorbord]", "logger=tensorbord is not known: did you mean tensorboard? Allowed are csv"),
+    ("callbacks=[early_stoping]", "callbacks=early_stoping is not known: did you mean early_stopping?"),
+    ("experiment=[mnist_mlp,nothing]", "experiment=nothing is not known: allowed are char_lstm, "),
     ("+experiment=mnist_mpl", "experiment=mnist_mpl is not known: did you mean mnist_mlp?"),
 ]
 

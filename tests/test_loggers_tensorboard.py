@@ -89,6 +89,16 @@ def test_a_run_that_goes_back_and_one_that_goes_on_show_each_step_once(tmp_path:
     assert scalars(tmp_path)["loss"] == [(10, 4.0)]
 
 
+def test_a_run_that_goes_on_without_earlier_files_shows_the_records_that_it_has(tmp_path: Path) -> None:
+    lines = [f'{{"epoch": {epoch}, "step": {10 * epoch}, "loss": {epoch}.5}}\n' for epoch in (1, 2, 3)]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines))
+    resumed = TensorBoard()
+    resumed.start(plan(tmp_path, step=20))
+    resumed.record({"epoch": 3, "step": 30, "loss": 4.0})
+    resumed.close()
+    assert scalars(tmp_path)["loss"] == [(10, 1.5), (20, 2.5), (30, 4.0)]
+
+
 def test_the_configuration_stands_among_the_hyperparameters(tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(CONFIG)

@@ -156,6 +156,12 @@ class TestSweeps:
         found = {params["optimizer.learning_rate"]: state for state, params, *_ in trials(tmp_path / "sweep")}
         assert found == {"-1": "FAIL", "0.01": "COMPLETE"}
         assert "Best of 2 trials" in finished.out
+        # Optuna changes no trial that it was told of.
+        assert finished.err.endswith(
+            "no resumption runs it again, since with the same values it would end the same\n"
+        )
+        again = train("-m", "sweep.resume=sweep")
+        assert (again.status, again.err) == (finished.status, finished.err)
 
     def test_a_trial_that_failed_by_no_fault_of_its_values_is_run_by_a_resumption(
         self, train: Train, tmp_path: Path

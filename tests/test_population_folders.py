@@ -70,6 +70,18 @@ def test_a_member_takes_over_the_newest_state_the_best_weights_and_the_records(
     assert not (child / "summary.json").exists()
 
 
+def test_what_loggers_wrote_of_other_records_goes(pair: tuple[Path, Path]) -> None:
+    child, parent = pair
+    for folder in pair:
+        for name in ("metrics.csv", "events.out.tfevents.1.0000.host", "mlflow.json", "train.log"):
+            (folder / name).write_text(name)
+    before = content(parent)
+    take_over(child, parent, 2, 1)
+    left = {path.name for path in child.iterdir() if path.is_file()} - {".lock", "taken_over.json"}
+    assert left == {"metrics.jsonl", "mlflow.json", "train.log"}
+    assert content(parent) == before
+
+
 def test_what_the_child_records_next_does_not_reach_the_parent(pair: tuple[Path, Path]) -> None:
     child, parent = pair
     before = content(parent)

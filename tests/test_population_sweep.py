@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -112,6 +113,29 @@ def test_a_members_metrics_are_the_history_of_its_weights(train: Callable[..., F
         assert summary["status"] == "completed"
         assert summary["seed"] == 7 + member
         assert "loss" in summary["test"]
+
+
+def test_every_logger_has_the_history_of_a_members_weights(
+    train: Callable[..., Finished], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    from tests.test_loggers_tensorboard import scalars
+
+    assert sweep(train, "all", "logger=[default,csv,tensorboard]").status == 0
+    children = [
+        int(member)
+        for member, each in population(tmp_path / "all")[-1]["members"].items()
+        if each["parent"] is not None
+    ]
+    assert children
+    for member in children:
+        folder = tmp_path / "all" / f"{member}_member"
+        known = [(record["step"], record["train/loss"]) for record in records(tmp_path / "all", member)]
+        with (folder / "metrics.csv").open(newline="") as file:
+            assert [(int(row["step"]), float(row["train/loss"])) for row in csv.DictReader(file)] == known
+        shown = scalars(folder)["train/loss"]
+        assert [step for step, _ in shown] == [step for step, _ in known]
+        assert [loss for _, loss in shown] == pytest.approx([loss for _, loss in known])
 
 
 def test_the_best_member_is_told(train: Callable[..., Finished]) -> None:

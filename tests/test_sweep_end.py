@@ -66,6 +66,18 @@ class TestFailures:
         again = train("-m", "sweep.resume=sweep")
         assert (again.status, summary(job)) == (1, before)
         assert f"{job.name} diverged: " in again.err
+        for told in (first.err, again.err):
+            assert told.splitlines()[2:] == [
+                "no resumption runs it again, since with the same values it would end the same"
+            ]
+
+    def test_what_is_run_again_is_told_apart_from_what_diverged(self, train: Train, tmp_path: Path) -> None:
+        rates = ("optimizer=sgd", "optimizer.learning_rate=1e30,-1", "model.activation=linear")
+        finished = train("-m", *SMALL, *rates, DIRECTORY)
+        assert finished.err.splitlines()[3:] == [
+            "trainer --multirun sweep.resume=sweep runs them, "
+            "but for 1 that would end the same with the same values"
+        ]
 
     def test_a_mistake_that_no_job_can_begin_with_is_told_as_ever(self, train: Train, tmp_path: Path) -> None:
         finished = train("-m", "optimizer=adam,adm", DIRECTORY)

@@ -39,6 +39,20 @@ class TestPictures:
         assert False in wanted
         assert drawn(tmp_path / "sweep") == wanted
 
+    def test_a_resumption_draws_the_curves_of_the_best_job_where_it_was_killed_before_it_did(
+        self, train: Train, tmp_path: Path
+    ) -> None:
+        assert train("-m", *SMALL, *RATES).status == 0
+        folders = jobs(tmp_path / "sweep")
+        values = [summary(job)["best"]["validation/loss"] for job in folders]
+        best = folders[values.index(min(values))]
+        as_drawn = (best / "curves.png").read_bytes()
+        for job in folders:
+            (job / "curves.png").unlink(missing_ok=True)
+        assert train("-m", "sweep.resume=sweep").status == 0
+        assert [job for job in folders if (job / "curves.png").exists()] == [best]
+        assert (best / "curves.png").read_bytes() == as_drawn
+
     def test_all_do_where_all_are_asked_for(self, train: Train, tmp_path: Path) -> None:
         words = ("logger.curves.in_sweeps=all", "logger.pictures.in_sweeps=all")
         assert train("-m", *SMALL, *RATES, *words).status == 0

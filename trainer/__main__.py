@@ -1,5 +1,20 @@
-"""`python -m trainer`: the command `trainer`."""
+"""The command `trainer`, and `python -m trainer`."""
 
-from trainer.cli import main
+from __future__ import annotations
 
-main()
+from trainer import collecting
+
+
+def main() -> None:
+    """Run the command with the process's arguments; see `trainer.cli.main`."""
+    collecting.put_off()
+    try:
+        from trainer.cli import main as command
+
+        command()
+    finally:
+        collecting.as_usual()
+
+
+if __name__ == "__main__":
+    main()

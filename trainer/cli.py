@@ -30,6 +30,7 @@ from trainer.sweep import Refused
 from trainer.sweep.course import course, job_folders, present_course
 from trainer.sweep.ending import ending, how_to_go_on
 from trainer.sweep.live import end as end_live
+from trainer.sweep.loading import our_loader
 from trainer.sweep.resumption import sweep_command
 from trainer.sweep.stopping import Stopped, when_marked
 
@@ -103,7 +104,7 @@ def _compose_and_train() -> int:
     failures: list[Exception] = []
     application = hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
     stopped: BaseException | None = None
-    with course() as multirun, drawn_beside(present_course):
+    with course() as multirun, drawn_beside(present_course), our_loader():
         try:
             application(partial(_job, failures=failures))()
         except Exception:

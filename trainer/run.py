@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainer import collecting
 from trainer.checkpoints import Checkpoint
 from trainer.ending import Ending
 from trainer.errors import RunError, UsageError
@@ -215,6 +216,7 @@ class _Run:
             return bench.compiled, 0.0
         with self.signals.at_once():
             bench.compiled = compile_graph(bench.graph, bench.resident, bench.seam)
+        collecting.as_usual()
         seconds = bench.compiled.seconds
         log.info("compiled in %.1f s for %s%s", seconds, self.parts.machine.device, self.parts.why_compiled)
         return bench.compiled, seconds

@@ -13,15 +13,21 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.commands.messages import USER_ERRORS, explain
 from trainer.commands.overrides import refuse_merged
 from trainer.commands.saved import save_configuration
-from trainer.errors import RunError
+from trainer.errors import RunError, UsageError
+from trainer.loggers.curves import draw_curves
+from trainer.loggers.drawing import draw
+from trainer.loggers.json_lines import read_records
 from trainer.loggers.screen import hushed
 from trainer.sweep import begun
 from trainer.sweep.begun import Begun, Foreign, Way
 from trainer.sweep.course import present_course
+from trainer.sweep.jobs import FINISHED
 from trainer.sweep.leading import best_value, leads
 from trainer.sweep.stopping import Stopped, is_marked
 
 log = logging.getLogger(__name__)
+
+_CURVES = "trainer.loggers.Curves"
 
 
 @hushed()
@@ -84,6 +90,7 @@ def _do(
     way = begun.way_of_member(folder, until) if until is not None else _way(composed, folder, given)
     if way is Way.NOTHING:
         log.info("nothing is left to do: the run is in the folder already")
+        _draw_what_is_missing(composed, folder)
         return begun.read_summary(folder)
     refuse_merged(composed, hydra.runtime.choices)
     if way is Way.ANEW:
@@ -91,6 +98,29 @@ def _do(
     best = partial(leads, folder)
     summary = train(composed, folder, given, resume=way is Way.GO_ON, marked=marked, until=until, leads=best)
     return summary or begun.read_summary(folder)
+
+
+def _draw_what_is_missing(composed: DictConfig, folder: Path) -> None:
+    """Draw the curves of a run that has ended, where its process was killed before it did."""
+    logger = OmegaConf.select(composed, "logger.curves")
+    path, records = folder / "curves.png", folder / "metrics.jsonl"
+    if logger is None or logger.get("_target_") != _CURVES or path.exists() or not records.exists():
+        return
+    summary, training = begun.read_summary(folder), composed.training
+    monitor, mode = str(training.monitor), str(training.mode)
+    if summary.get("status") not in FINISHED:
+        return
+    if logger.get("in_sweeps") == "all" or leads(folder, summary, monitor, mode):
+        try:
+            draw(path, draw_curves, read_records(records), path, _title(composed), monitor, mode)
+        except UsageError as error:
+            log.warning("%s is not drawn: %s", path, error)
+
+
+def _title(composed: DictConfig) -> str:
+    nodes = (composed.model, composed.data, composed.optimizer)
+    model, data, rule = (str(node.get("_target_")).rpartition(".")[2] for node in nodes)
+    return f"{model} on {data}, {rule}"
 
 
 def _way(composed: DictConfig, folder: Path, given: list[str]) -> Way:

@@ -14,7 +14,7 @@ from theano.gof import Apply, DestroyHandler, InconsistencyError
 from theano.gof.opt import Optimizer
 from theano.gradient import DisconnectedType
 
-from trainer.kernels.activation_rows import BACKWARD, DROP, FORWARD, FUNCTIONS, ROWS, numbers
+from trainer.kernels.activation_rows import BACKWARD, DROP, FORWARD, FUNCTIONS, numbers, rows_of
 from trainer.kernels.plans import Planned
 from trainer.kernels.random_words import mask
 
@@ -38,9 +38,12 @@ class Overwriting(Planned):
     ----------
     overwritten : int
         The input's place.
+    function : str
+        One of `FUNCTIONS`.
     """
 
     overwritten: ClassVar[int] = 0
+    function: str = "linear"
 
     def __init__(self, in_place: bool) -> None:
         self.in_place = in_place
@@ -48,8 +51,8 @@ class Overwriting(Planned):
             self.destroy_map = {0: [self.overwritten]}
 
     def kernel(self) -> str:
-        """Give the C of all of them."""
-        return ROWS
+        """Give the C of all of them that have the same function."""
+        return rows_of(self.function)
 
     def overwriting(self) -> Overwriting:
         """Give the operation that overwrites; each kind has its own."""

@@ -14,6 +14,7 @@ from trainer.loggers.appended import AppendedFile
 from trainer.loggers.base import Logger, Plan
 from trainer.loggers.extras import optional
 from trainer.loggers.identity import Identity
+from trainer.loggers.json_lines import earlier_records
 from trainer.loggers.wording import CLOCKWORK
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ class TensorBoard(Logger):
 
     Events are only ever appended. A run that goes on, or that goes back to a checkpoint, writes the mark by
     which TensorBoard drops the later steps that it had read; a resumed run writes a file of its own, which
-    TensorBoard reads after the earlier ones.
+    TensorBoard reads after the earlier ones. Where there are none, it begins with the records that
+    `metrics.jsonl` has.
 
     Raises
     ------
@@ -67,6 +69,8 @@ class TensorBoard(Logger):
             self._hyperparameters = self._summary.hparams(configured, {plan.monitor: 0.0})
             for part in self._hyperparameters[:2]:
                 self._add(plan.progress.step, summary=part)
+        for record in [] if earlier else earlier_records(plan):
+            self.record(record)
 
     def record(self, record: Mapping[str, float | int]) -> None:
         """Write a record's numbers, but for its step and its time, which every event has."""

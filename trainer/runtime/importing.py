@@ -36,7 +36,7 @@ def quickly(before: Mapping[str, Action], after: Mapping[str, Action]) -> Iterat
     finder = _Finder(before, after)
     sys.meta_path.insert(0, finder)
     try:
-        with _stand_ins(), _no_collections():
+        with _stand_ins(), _python_s_distutils(), _no_collections():
             yield
     finally:
         sys.meta_path.remove(finder)
@@ -84,6 +84,33 @@ def _stand_ins() -> Iterator[None]:
         yield
     finally:
         for name in placed:
+            del sys.modules[name]
+
+
+class _PythonsOwn:
+    """Finds the `distutils` that Python itself brings, before setuptools puts its own in that place."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, path, target) if name == "distutils" else None
+
+
+@contextmanager
+def _python_s_distutils() -> Iterator[None]:
+    """Give Theano, which asks `distutils` for a folder or two, Python's own.
+
+    Where setuptools is installed it stands in for it, and that brings half a web client along: a twentieth of
+    a start. What else asks for `distutils` later in this process is given setuptools' as ever.
+    """
+    if any(name in sys.modules for name in ("distutils", "setuptools")):
+        yield
+        return
+    finder = _PythonsOwn()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "distutils"]:
             del sys.modules[name]
 
 

@@ -30,6 +30,16 @@ log = logging.getLogger(__name__)
 
 _VERSION = "c_code_cache_version_apply"
 
+_THEANOS_LEVEL = "-O3"
+# To optimize what does not compute is half of the time that its compilation takes.
+LIGHTLY = "-O1"
+_ARRANGING = frozenset(
+    {
+        *("Alloc", "AllocEmpty", "DimShuffle", "MakeVector", "Rebroadcast", "Reshape", "Shape", "Shape_i"),
+        *("ScalarFromTensor", "TensorFromScalar", "Dot22", "Dot22Scalar", "Gemm", "Gemv", "Ger"),
+    }
+)
+
 # Each of Theano's functions that is called or replaced here, with the arguments that it must have.
 _EXPECTED = {
     "theano.gof.cc": {
@@ -54,6 +64,21 @@ _EXPECTED = {
         "Op.make_c_thunk": "self node storage_map compute_map no_recycling",
     },
 }
+
+
+# What a run will link after its first function; asked for where something has to be compiled.
+_expected: list[Callable[[], Sequence[Any]]] = []
+
+
+def expect(nodes: Callable[[], Sequence[Any]]) -> None:
+    """Have the modules of some nodes compiled beside those of the first function that lacks one.
+
+    Parameters
+    ----------
+    nodes : callable
+        Gives them.
+    """
+    _expected.append(nodes)
 
 
 class Modules:
@@ -116,7 +141,8 @@ class Modules:
             return
         linker, done = self._functions[-1]
         done.append(True)
-        units = [self._unit_ahead(node) for node in linker.schedule(linker.fgraph)]
+        later = [node for nodes in _expected for node in nodes()]
+        units = [self._unit_ahead(node) for node in (*linker.schedule(linker.fgraph), *later)]
         self.workshop.order([unit for unit in units if unit is not None])
 
     def _unit_ahead(self, node: Any) -> Unit | None:
@@ -148,7 +174,17 @@ def unit_of(linker: Any) -> tuple[Unit, str]:
     arguments = (linker.compile_args(), linker.header_dirs(), linker.lib_dirs(), linker.libraries())
     operations = [(node.op, node) for node in linker.node_order]
     versions = [op.c_code_cache_version_apply(node) for op, node in operations if hasattr(op, _VERSION)]
-    return make_unit(source, *arguments, versions=versions), linker.get_dynamic_module().code_hash
+    level = LIGHTLY if all(_only_arranges(node) for node in linker.node_order) else ""
+    unit = make_unit(source, *arguments, versions=versions, level=level)
+    return unit, linker.get_dynamic_module().code_hash
+
+
+def _only_arranges(node: Any) -> bool:
+    """Tell whether an operation's time is not in its own C: views, the BLAS's work, a single number."""
+    if type(node.op).__name__ in _ARRANGING:
+        return True
+    one_number = all(getattr(output.type, "ndim", 1) == 0 for output in node.outputs)
+    return type(node.op).__name__ == "Elemwise" and one_number
 
 
 def make_unit(
@@ -158,6 +194,7 @@ def make_unit(
     library_folders: Sequence[str] = (),
     libraries: Sequence[str] = (),
     versions: Sequence[object] = (),
+    level: str = "",
 ) -> Unit:
     """Return the unit of a source with the options that Theano gives its compiler, without debug symbols."""
     import theano
@@ -180,8 +217,11 @@ def make_unit(
     compiler = str(theano.config.cxx)
     if not compiler:
         raise cmodule.MissingGXX("g++ not available! We can't compile c code.")
-    made_of = [source, repr(versions), stamp(compiler), sorted(options), linked, _versions()]
-    return Unit(digest(made_of, length=40), source, compiler, options, linked)
+    # A level of the user's own, in the flag gcc.cxxflags, is for all modules.
+    if [option for option in options if option.startswith("-O")] != [_THEANOS_LEVEL]:
+        level = ""
+    made_of = [source, repr(versions), stamp(compiler), sorted(options), linked, _versions(), level]
+    return Unit(digest(made_of, length=40), source, compiler, options, linked, level)
 
 
 @functools.cache

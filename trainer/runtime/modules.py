@@ -54,6 +54,7 @@ class TheanoImport:
                 _count_operations_without_properties()
                 _name_sources_alike()
                 _name_callers_cheaply()
+                _fold_views_in_python()
                 install(self._ready())
         finally:
             self._quickly.__exit__(None, None, None)
@@ -141,6 +142,22 @@ def _name_callers_cheaply() -> None:
         return SimpleNamespace(function=frame.f_code.co_name)
 
     toolbox.inspect = SimpleNamespace(currentframe=inspect.currentframe, getframeinfo=getframeinfo)
+
+
+def _fold_views_in_python() -> None:
+    """Have the views of constants that the optimizer computes made without a module of C.
+
+    To compile one takes the better part of a second, in which nothing else is compiled, for one array.
+    """
+    from theano.compile.ops import Rebroadcast
+    from theano.tensor.basic import Reshape, ScalarFromTensor, TensorFromScalar
+    from theano.tensor.elemwise import DimShuffle
+    from theano.tensor.opt import MakeVector
+    from theano.tensor.subtensor import Subtensor
+
+    for kind in (DimShuffle, MakeVector, Rebroadcast, Reshape, ScalarFromTensor, Subtensor, TensorFromScalar):
+        if not hasattr(kind, "python_constant_folding"):
+            kind.python_constant_folding = lambda self, node: True
 
 
 def remember_processor_options(compiler: Compiler, cache: Path) -> None:

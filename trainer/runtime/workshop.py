@@ -31,6 +31,8 @@ _WORTH_A_PRELUDE = 4
 # The headers of C++17, GCC's default, are a tenth of the time. Code that needs them is compiled with them.
 LIGHT_STANDARD = "-std=gnu++14"
 
+_QUICK_LINKER = "-fuse-ld=gold"
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -48,6 +50,8 @@ class Unit:
         What the compiler is given before the source: language, processor, headers.
     libraries : tuple of str
         What it is given after the source.
+    level : str, default ""
+        Another level of optimization than that of the options, which go with the headers.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Unit:
     compiler: str
     options: tuple[str, ...]
     libraries: tuple[str, ...]
+    level: str = ""
 
 
 class CompilationError(Exception):
@@ -81,6 +86,7 @@ class Workshop:
         self._made: dict[str, Future[Path]] = {}
         self._preludes: dict[tuple[str, ...], Prelude] = {}
         self._running: set[subprocess.Popen[bytes]] = set()
+        self._linkers: dict[str, list[str]] = {}
         self._workers = 0
 
     def order(self, units: Sequence[Unit], soon: Unit | None = None) -> None:
@@ -187,12 +193,22 @@ class Workshop:
         with self.store.building() as folder:
             source, target = folder / "mod.cpp", folder / "made.so"
             source.write_text(unit.source + "\n")
+            own = [*([unit.level] if unit.level else []), *self._linker(unit.compiler)]
             for options in _attempts(unit.options, header):
-                command = [unit.compiler, *options, "-o", str(target), str(source), *unit.libraries]
+                command = [unit.compiler, *options, *own, "-o", str(target), str(source), *unit.libraries]
                 status, complaint = self._run(command)
                 if status == 0:
                     return self.store.keep(unit.name, target)
         raise _failure(unit, status, complaint)
+
+    def _linker(self, compiler: str) -> list[str]:
+        """Return the option for a linker that takes a third of the usual one's time, where there is one."""
+        if compiler not in self._linkers:
+            with self.store.building() as folder:
+                nothing = ["-x", "c++", os.devnull, "-o", str(folder / "trial")]
+                status, _ = self._run([compiler, "-shared", _QUICK_LINKER, *nothing])
+            self._linkers[compiler] = [_QUICK_LINKER] if status == 0 else []
+        return self._linkers[compiler]
 
     def _run(self, command: Sequence[str]) -> tuple[int, str]:
         """Run the compiler; return its exit status and what it said."""

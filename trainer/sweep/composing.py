@@ -17,6 +17,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.sweep.loading import Loader
+
 MOST_KEPT = 16
 
 
@@ -31,11 +33,13 @@ class Composing(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Put the faster composition in the place of Hydra's own."""
         hydra = GlobalHydra.instance().hydra
-        if hydra is not None and type(hydra.config_loader) is ConfigLoaderImpl:
-            hydra.config_loader = Composer(hydra.config_loader)
+        if hydra is None or type(hydra.config_loader) not in (ConfigLoaderImpl, Loader):
+            return
+        assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+        hydra.config_loader = Composer(hydra.config_loader)
 
 
-class Composer(ConfigLoaderImpl):
+class Composer(Loader):
     """Hydra's composition, which keeps what it has composed of files for the jobs that choose the same ones.
 
     Parameters
@@ -50,7 +54,7 @@ class Composer(ConfigLoaderImpl):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what was kept behind: a worker composes its own."""
-        return {**self.__dict__, "_kept": OrderedDict()}
+        return {**super().__getstate__(), "_kept": OrderedDict()}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Return the configuration of a job, as Hydra composes it."""

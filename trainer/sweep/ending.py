@@ -29,12 +29,15 @@ class Trouble:
         The first line that its person would have been told.
     status : int
         With which it would have ended as a run of its own.
+    is_settled : bool
+        Whether a resumption leaves it as it is, since its own values are why it has ended so.
     """
 
     name: str
     what: str
     reason: str
     status: int = 1
+    is_settled: bool = False
 
     def __str__(self) -> str:
         reason = self.reason if len(self.reason) <= _LONGEST else f"{self.reason[:_LONGEST]} …"
@@ -43,7 +46,8 @@ class Trouble:
 
 def troubles(folder: Path) -> list[Trouble]:
     """Return the jobs of a sweep that are not done, or done badly, in the order of their numbers."""
-    return [trouble for job in read_jobs(folder) if (trouble := _trouble(job)) is not None]
+    gives_up = _gives_up_what_fails(folder)
+    return [trouble for job in read_jobs(folder) if (trouble := _trouble(job, gives_up)) is not None]
 
 
 def ending(folder: Path) -> tuple[str, int]:
@@ -63,7 +67,7 @@ def ending(folder: Path) -> tuple[str, int]:
         lines.append(f"  and {len(found) - _MOST_SHOWN} more")
     if missing:
         lines.append(f"  {missing} not begun")
-    lines.append(f"{how_to_go_on(folder)} runs them")
+    lines.append(_what_a_resumption_runs(folder, sum(trouble.is_settled for trouble in found), count))
     statuses = [trouble.status for trouble in found] + [1] * bool(missing)
     return "\n".join(lines), 2 if set(statuses) == {2} else 1
 
@@ -73,7 +77,23 @@ def how_to_go_on(folder: Path) -> str:
     return f"trainer --multirun sweep.resume={folder}"
 
 
-def _trouble(job: Job) -> Trouble | None:
+def _what_a_resumption_runs(folder: Path, settled: int, count: int) -> str:
+    """Say which of the jobs that are not done a resumption would run."""
+    if settled == count:
+        it, they = ("it", "it") if count == 1 else ("them", "they")
+        return f"no resumption runs {it} again, since with the same values {they} would end the same"
+    but = f", but for {settled} that would end the same with the same values" if settled else ""
+    return f"{how_to_go_on(folder)} runs them{but}"
+
+
+def _gives_up_what_fails(folder: Path) -> bool:
+    """Tell whether the sweeper is done with a job whose values cannot be run: Optuna changes no trial's."""
+    with contextlib.suppress(UsageError):
+        return Manifest.read(folder).sweeper == "optuna"
+    return False
+
+
+def _trouble(job: Job, gives_up: bool) -> Trouble | None:
     refusal = read_refusal(job.folder)
     if refusal:
         return Trouble(job.name, "refused", _line(refusal.get("error")), _status(refusal.get("exit_status")))
@@ -85,7 +105,9 @@ def _trouble(job: Job) -> Trouble | None:
     what = "failed" if noted and job.status == "interrupted" else job.status
     if (job.folder / "learning_rate.json").exists() and not noted:
         return None
-    return Trouble(job.name, what, job.error, _status(job.summary.get("exit_status")))
+    status = _status(job.summary.get("exit_status"))
+    is_settled = what == "diverged" or (gives_up and what == "failed" and status == 2)
+    return Trouble(job.name, what, job.error, status, is_settled)
 
 
 def _missing(folder: Path) -> int:

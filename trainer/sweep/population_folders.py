@@ -17,6 +17,8 @@ from trainer.loggers.json_lines import read_records
 MARK = "taken_over.json"
 _INCOMING, _OUTGOING = ".incoming", ".outgoing"
 _CHECKPOINTS, _METRICS = "checkpoints", "metrics.jsonl"
+# What loggers write of the records in the folder: they do so anew where it is missing.
+_OF_RECORDS = ("metrics.csv", "events.out.tfevents.*")
 _FAILED = ("failed", "diverged")
 
 
@@ -120,8 +122,9 @@ def _take_over(child: Path, parent: Path) -> None:
     # The loggers append to it: a second name of the same file would not do.
     with (parent / _METRICS).open("rb") as records:
         write_durably(incoming / _METRICS, lambda file: shutil.copyfileobj(records, file))
-    # What is told of a member's end is not so any longer.
-    (child / "summary.json").unlink(missing_ok=True)
+    # What is told of a member's end and of its epochs is not so any longer.
+    for path in [child / "summary.json", *(each for form in _OF_RECORDS for each in child.glob(form))]:
+        path.unlink(missing_ok=True)
     if (child / _CHECKPOINTS).exists():
         (child / _CHECKPOINTS).rename(outgoing)
     (incoming / _CHECKPOINTS).rename(child / _CHECKPOINTS)
