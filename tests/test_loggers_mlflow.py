@@ -157,7 +157,10 @@ def test_a_server_that_is_away_costs_a_warning_and_a_little_patience(
         began = time.monotonic()
         for step in range(100):
             logger.record({"step": step, "loss": 0.5})
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20
+        while not caplog.messages:
+            assert time.monotonic() - began < 120
+            time.sleep(0.01)
         logger.close()
     assert [message.partition(" (")[0] for message in caplog.messages] == [
         "MLflow does not take the run",

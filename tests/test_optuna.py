@@ -244,7 +244,7 @@ def test_mistakes_are_told_before_anything_is_trained(
     refused = train("-m", *SMALL, HIDDEN, RATE, word)
     assert refused.status == 2
     assert said in refused.err
-    assert not list(tmp_path.glob("sweep/*/"))
+    assert not list(tmp_path.glob("sweep/*/.hydra"))
 
 
 def test_an_interval_without_optuna_names_the_sweeper_that_takes_it(train: Train) -> None:
