@@ -213,7 +213,8 @@ class TestTokens:
             gradients = theano.grad(output.sum(), network.parameters)
             function = theano.function([x], [output, *gradients], mode="FAST_RUN")
             results.append(function(inputs))
-            products = [node for node in function.maker.fgraph.toposort() if "Dot" in str(node.op)]
+            nodes = function.maker.fgraph.toposort()
+            products = [node for node in nodes if any(kind in str(node.op) for kind in ("Dot", "Product"))]
             wide = [node for node in products if any(v.name == "lstm_1.W" for v in node.inputs)]
             assert bool(wide) == (network is by_vector)
         assert_equal_to_rounding(*results)

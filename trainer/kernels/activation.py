@@ -21,7 +21,7 @@ from trainer.kernels.random_words import mask
 Array = NDArray[Any]
 
 # By name: the function in NumPy, and its slope by its value, which holds for symbolic values as well.
-_NUMPY: dict[str, tuple[Callable[[Array], Array], Callable[[Any], Any]]] = {
+NUMPY: dict[str, tuple[Callable[[Array], Array], Callable[[Any], Any]]] = {
     "linear": (lambda x: x, lambda y: y * 0 + 1),
     "relu": (lambda x: x * (x > 0), lambda y: y > 0),
     "leaky_relu": (lambda x: np.where(x > 0, x, 0.01 * x), lambda y: (y > 0) * 0.99 + 0.01),
@@ -167,7 +167,7 @@ class Activated(Overwriting):
     def perform(self, node: Any, inputs: Sequence[Array], outputs: Sequence[list[Any]]) -> None:
         """Do in NumPy what the kernel does."""
         product, bias, *state = inputs
-        value = _NUMPY[self.function][0](product + bias)
+        value = NUMPY[self.function][0](product + bias)
         if state:
             value = value * mask(state[0], self.rate, value.shape, value.dtype)
             outputs[1][0] = state[0] + np.array([0, 1])
@@ -223,7 +223,7 @@ class ActivatedGradient(Overwriting):
         return [curvature, reaching * slope]
 
     def _slope(self, value: Any) -> Any:
-        return _NUMPY[self.function][1](value) * np.asarray(1 / (1 - self.rate), value.dtype)
+        return NUMPY[self.function][1](value) * np.asarray(1 / (1 - self.rate), value.dtype)
 
     def numbers(self) -> Sequence[int]:
         """Give the plan's numbers."""

@@ -32,13 +32,9 @@ def rows_of(function: str) -> str:
     return ROWS.replace("CASE_OF_THE_FUNCTION", case)
 
 
-ROWS = (
-    PHILOX
-    + """
+# Each activation, and its slope by its value.
+VALUES = """
 namespace {
-
-// A division of the work by its size alone: what comes out must not depend on the number of threads.
-const npy_intp PIECE = 32 * BUFFER, MOST_ROWS = 64;
 
 inline double exp_minus_1(double x) { return expm1(x); }
 
@@ -87,6 +83,18 @@ struct Elu {
     }
     template <typename T> static T slope(T y) { return y > 0 ? T(1) : y + T(1); }
 };
+
+}  // namespace
+"""
+
+ROWS = (
+    PHILOX
+    + VALUES
+    + """
+namespace {
+
+// A division of the work by its size alone: what comes out must not depend on the number of threads.
+const npy_intp PIECE = 32 * BUFFER, MOST_ROWS = 64;
 
 struct Plan {
     bool drops;

@@ -42,20 +42,6 @@ private:
     Room& operator=(const Room&);
 };
 
-// A thread's own, kept from piece to piece.
-struct Desk {
-    Real* at;
-    int64_t count;
-    ~Desk() { free(at); }
-    Real* of(int64_t wanted) {
-        if (wanted > count) {
-            free(at);
-            count = posix_memalign((void**)&at, 64, wanted * sizeof(Real)) ? 0 : wanted;
-            if (!count) at = NULL;
-        }
-        return at;
-    }
-};
 thread_local Desk desk = {NULL, 0};
 
 // Two vectors of columns, or the last one.

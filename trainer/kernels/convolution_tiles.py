@@ -1,26 +1,13 @@
-"""The C of a tile, the small product in registers of `convolution_code`, and of turning rows into columns."""
+"""The C of a tile, the small product in registers of `convolution_code`, and of turning it about."""
 
 from __future__ import annotations
 
-TILES = """
+from trainer.kernels.vectors import VECTORS
+
+TILES = (
+    VECTORS
+    + """
 namespace {
-
-#if defined(__AVX512F__)
-enum { BYTES = 64, MOST = 14 };  // 28 sums, 2 vectors of columns and a factor: 31 of 32 registers
-#elif defined(__AVX__)
-enum { BYTES = 32, MOST = 6 };
-#elif defined(__aarch64__)
-enum { BYTES = 16, MOST = 14 };
-#else
-enum { BYTES = 16, MOST = 6 };
-#endif
-enum { LANES = BYTES / sizeof(Real), NEAR = 1024 };  // so many rows of columns stay in the second cache
-
-typedef Real Vector __attribute__((vector_size(BYTES), may_alias));
-typedef Real Loose __attribute__((vector_size(BYTES), aligned(sizeof(Real)), may_alias));
-
-inline Vector load(const Real* from) { return *(const Loose*)from; }
-inline void store(Real* to, Vector value) { *(Loose*)to = value; }
 
 struct Product {
     const Real* factors;   // the images
@@ -96,36 +83,6 @@ void multiply(const Product& p, int64_t rows, int vectors) {
     }
 }
 
-// Rows become columns, in a square as wide as a vector.
-inline void turn(Vector (&v)[LANES]) {
-    #pragma GCC unroll 8
-    for (int s = 1; s < LANES; s *= 2)
-        #pragma GCC unroll 16
-        for (int i = 0; i < LANES; ++i) {
-            if (i & s) continue;
-            const Vector a = v[i], b = v[i + s];
-#if defined(__clang__)
-            Vector low, high;
-            for (int e = 0; e < LANES; ++e) {
-                low[e] = e & s ? b[e - s] : a[e];
-                high[e] = e & s ? b[e] : a[e + s];
-            }
-            v[i] = low;
-            v[i + s] = high;
-#else
-            typedef Integer Mask __attribute__((vector_size(BYTES)));
-            Mask low, high;
-            #pragma GCC unroll 16
-            for (int e = 0; e < LANES; ++e) {
-                low[e] = e & s ? LANES + e - s : e;
-                high[e] = e & s ? LANES + e : e + s;
-            }
-            v[i] = __builtin_shuffle(a, b, low);
-            v[i + s] = __builtin_shuffle(a, b, high);
-#endif
-        }
-}
-
 // (rows, columns) → (columns, rows). `read` gives a vector by row, first column and how many columns there
 // are; `change` sees each vector of the result. With FILLS, zeros fill up its rows to whole vectors.
 template <bool FILLS, class Read, class Change>
@@ -156,12 +113,6 @@ void transpose(
     }
 }
 
-inline Vector part(const Real* from, int width) {
-    if (width == LANES) return load(from);
-    Vector value = {};
-    memcpy(&value, from, width * sizeof(Real));
-    return value;
-}
-
 }  // namespace
 """
+)

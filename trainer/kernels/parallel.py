@@ -25,6 +25,7 @@ PARALLEL = """
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 namespace trainer {
 
@@ -53,6 +54,7 @@ struct Pool {
     Task task;
     void* context;
     uint32_t count, finished, job;
+    int core;  // the caller's
     // The job in the upper half and its next piece in the lower: who takes a piece knows whose it is.
     uint64_t next;
     Worker worker[MOST];
@@ -78,6 +80,16 @@ static void work(Pool* pool, uint32_t job) {
     }
 }
 
+// A thread that is woken on the caller's core would wait for it, or take its time: it goes to another one.
+static void leave(int core) {
+#if defined(__linux__)
+    cpu_set_t others;
+    if (core < 0 || sched_getcpu() != core || sched_getaffinity(getpid(), sizeof others, &others)) return;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others)) pthread_setaffinity_np(pthread_self(), sizeof others, &others);
+#endif
+}
+
 static void* serve(void* argument) {
     Worker* const worker = (Worker*)argument;
     uint32_t seen = 0;
@@ -96,6 +108,7 @@ static void* serve(void* argument) {
             pthread_mutex_unlock(&worker->mutex);
         }
         seen = ticket;
+        leave(__atomic_load_n(&worker->pool->core, __ATOMIC_RELAXED));
         work(worker->pool, ticket);
     }
     return NULL;
@@ -163,6 +176,9 @@ static void run(Pool::Task task, void* context, uint32_t count) {
         return;
     }
     while (pool->workers < (int)helpers && hire(pool)) {}
+#if defined(__linux__)
+    __atomic_store_n(&pool->core, sched_getcpu(), __ATOMIC_RELAXED);
+#endif
     const uint32_t job = ++pool->job ? pool->job : ++pool->job;
     // Whoever is still looking at the last job finds it closed before it finds the new one's numbers.
     __atomic_store_n(&pool->next, 0, __ATOMIC_SEQ_CST);

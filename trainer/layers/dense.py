@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from theano import tensor
-
 from trainer.activations import activation_named
 from trainer.initialization import initialization_named
 from trainer.kernels.activation import activated
+from trainer.kernels.dense import product
 from trainer.layers.arguments import count, not_negative
 from trainer.layers.base import Builder, Layer, Shape
 
@@ -70,12 +69,11 @@ class Dense(Layer):
         """Return activation(x · W + b)."""
         # One product of matrices: of a batch of sequences, Theano's dot would make its own, slower kind.
         rows = x.reshape((-1, x.shape[-1])) if x.ndim == 3 else x
-        product = tensor.dot(rows, self._weights)
-        output = self._activated(product)
+        output = self._activated(product(rows, self._weights))
         return output.reshape((x.shape[0], x.shape[1], self.units)) if x.ndim == 3 else output
 
-    def _activated(self, product: Any) -> Any:
+    def _activated(self, x: Any) -> Any:
         if self._bias is None:
-            return self._function(product)
-        in_one_pass = activated(product, self._bias, self.activation)
-        return self._function(product + self._bias) if in_one_pass is None else in_one_pass
+            return self._function(x)
+        in_one_pass = activated(x, self._bias, self.activation)
+        return self._function(x + self._bias) if in_one_pass is None else in_one_pass

@@ -9,9 +9,8 @@ namespace {
 // Sums are added up piece by piece, so that their bits do not depend on the threads.
 const npy_intp PIECE = 16384;
 
-// After a matrix product, its library's threads still hold the other cores for a while: until a thread of
-// ours has one, the caller alone has been through so many bytes.
-const npy_intp UPDATE_WORTH_SHARING = (npy_intp)8 << 20;
+// Below so many bytes, all that the arrays have, waking another thread takes longer than its help saves.
+const npy_intp UPDATE_WORTH_SHARING = (npy_intp)4 << 20;
 
 struct Member {
     char* in[LEAVES + 1];
