@@ -106,3 +106,15 @@ def test_a_fault_of_a_users_function_is_a_failure_and_not_a_mistake_in_the_confi
     assert finished.status == 1
     assert finished.err.startswith("Error: IndexError: list index out of range (HYDRA_FULL_ERROR=1")
     assert "Traceback" in (finished.folder / "train.log").read_text()
+
+
+def test_ctrl_c_while_the_program_is_imported_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer import __main__, cli
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 130

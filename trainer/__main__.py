@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from trainer import collecting
 
 
@@ -12,6 +14,9 @@ def main() -> None:
         from trainer.cli import main as command
 
         command()
+    except KeyboardInterrupt:
+        # What there is to say of one is said by the command, which is not there while it is imported.
+        sys.exit(130)
     finally:
         collecting.as_usual()
 
