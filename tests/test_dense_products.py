@@ -158,6 +158,67 @@ def test_dropout_stands_between_the_products() -> None:
     assert 0.25 < (y[before > 0] == 0).mean() < 0.55
 
 
+# Rows, terms, columns, the share that is not zero: edges of vectors, panels, blocks, tiles and groups.
+SPARSE = (
+    *((500, 784, 160, 0.2), (128, 784, 256, 0.1), (37, 70, 49, 0.4), (8, 64, 48, 0.0), (40, 2500, 130, 0.3)),
+    *((1000, 100, 1601, 0.05), (2600, 1100, 64, 0.02)),
+)
+
+
+def sparse(rows: int, terms: int, share: float) -> Any:
+    return drawn(rows, terms) * (np.random.default_rng(9).random((rows, terms)) < share).astype("float32")
+
+
+@pytest.mark.parametrize("turned", list(pairs([False, True], repeat=2)))
+def test_zeros_that_are_passed_over_change_no_bit(turned: tuple[bool, bool]) -> None:
+    multiply = compiled(turned)
+    for rows, terms, columns, share in SPARSE:
+        left, right = sparse(rows, terms, share), drawn(terms, columns, seed=1)
+        full = np.vstack([left, drawn(2 * rows, terms, seed=2)])
+        ways = [
+            multiply(
+                *(np.ascontiguousarray(f.T) if turn else f for f, turn in zip(pair, turned, strict=True))
+            )
+            for pair in ((left, right), (full, right))
+        ]
+        close(ways[0], left.astype("float64") @ right.astype("float64"), terms)
+        if np.core._multiarray_umath.__cpu_features__["AVX512F"]:  # elsewhere the library has the whole
+            np.testing.assert_array_equal(ways[0], ways[1][:rows])
+
+
+def test_a_zero_that_is_passed_over_adds_nothing_to_infinity() -> None:
+    multiply = compiled((False, False))
+    left, right = sparse(100, 200, 0.2), drawn(200, 64, seed=1)
+    left[:, 7], right[7] = 0, np.inf
+    assert np.isfinite(multiply(left, right)).all()
+    left[3, 7] = 1
+    np.testing.assert_array_equal(np.isfinite(multiply(left, right)).all(axis=1), np.arange(100) != 3)
+    left[5, 8] = np.nan
+    assert np.isnan(multiply(left, right)[5]).all()
+    left = drawn(100, 200)
+    left[:, 7] = 0
+    assert np.isnan(multiply(left, right)).all()
+
+
+@pytest.mark.usefixtures("any_threads")
+def test_a_layer_of_zeros_for_the_most_part_has_the_gradients_of_float64() -> None:
+    value, slope = REFERENCES["relu"]
+    run = layer("relu", 0)
+    x, weights, bias, behind, g = given(150, 130, 210, 64)
+    x, g, bias = sparse(150, 130, 0.2), g * (drawn(*g.shape, seed=6) > 1), bias - 2
+    found = []
+    for number in (1, 2):
+        threads.shared[0] = number
+        found.append(run(x, weights, bias, behind, g))
+    before = x.astype("float64") @ weights + bias
+    y, reaching = value(before), (g.astype("float64") @ behind.T) * slope(before)
+    assert (y == 0).mean() > 0.8
+    wanted = [y, y @ behind, reaching @ weights.T, x.T @ reaching, reaching.sum(axis=0), y.T @ g]
+    for one, two, right in zip(*found, wanted, strict=True):
+        np.testing.assert_allclose(one, right, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.usefixtures("any_threads")
 def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
     found = []

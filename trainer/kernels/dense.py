@@ -159,8 +159,12 @@ def product(left: Any, right: Any) -> Any:
     Symbolically this is Theano's `dot`, with its derivatives. In a function that is compiled for the CPU,
     float32 products become `Product`, and a bias and an activation beside them join it: `OwnProducts`. The
     terms of a sum are added in their order, by fused multiply-adds in float32, in blocks of 1024: the same
-    bits for any number of threads. Matrices of fewer than 8 rows, and all products of processors without
-    AVX-512, are left to the library.
+    bits for any number of threads. Matrices of fewer than 8 rows, and products of processors without AVX-512,
+    are left to the library.
+
+    Where most of `left` is zero, as dark places of pictures, rectified units and dropout make it, its zeros
+    are passed over. That changes no bit of a finite result; but such a zero adds nothing either where it
+    would meet an infinity or what is not a number.
 
     Parameters
     ----------

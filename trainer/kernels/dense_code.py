@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from trainer.kernels.activation_rows import VALUES
-from trainer.kernels.dense_passes import PRODUCTS
+from trainer.kernels.dense_passes import PASSES
+from trainer.kernels.dense_zeros import ZEROS
 
 PRODUCT, ACTIVATED, GRADIENT = range(3)
 
 CODE = (
     "#define Real float\n#define Integer int32_t\n"
     + VALUES
-    + PRODUCTS
+    + PASSES
+    + ZEROS
     + """
 namespace {
 
 enum { PRODUCT, ACTIVATED, GRADIENT };
 enum { FEW = 8 };  // rows
+// The most of the left factor that may be other than zero for its zeros to be passed over.
+const double MOSTLY = BYTES < 64 ? 0.25 : 0.45;
 
 template <class F>
 void activate(const Work& work, int64_t, int64_t row, int height, int64_t column, int used) {
@@ -141,13 +145,28 @@ void add_up(const Work& work, int64_t tiles, Real* out) {
     }
 }
 
+// The share of the left factor that is multiplied: all of it where passing over its zeros would not pay.
+double wanted(const Work& work) {
+    if (work.rows < FEW || work.columns < NARROW || work.terms < SHORT) return 1;
+    const double share = filled(work.left, work.rows, work.terms);
+    return share > MOSTLY ? 1 : share > 0.02 ? share : 0.02;
+}
+
 bool run(Work& work, Library library) {
     if (!work.terms) {
         memset(work.out, 0, work.rows * work.columns * sizeof(Real));
         finish_all(work);
-    } else if (library && better(work)) by(library, work);
-    else return multiply(work);
-    return true;
+        return true;
+    }
+    const double share = wanted(work), multiplications = share * work.rows * work.columns * work.terms;
+    if (share == 1 && library && better(work)) {
+        by(library, work);
+        return true;
+    }
+    const Tiles tiles(work.rows);
+    // Where there is little to do, waking another thread takes longer than its help saves.
+    const int64_t threads = multiplications < LEAST ? 1 : trainer::threads();
+    return share < 1 ? multiply_gathered(work, tiles, share, threads) : multiply_all(work, tiles, threads);
 }
 
 int with_sums(Work& work, Library library, PyObject* cell) {

@@ -1,4 +1,4 @@
-"""The C of a matrix product: panels and tiles, shared out among the threads.
+"""The C of a matrix product that multiplies everything: panels and tiles.
 
 A panel is two vectors of columns of the right factor, a tile a few rows of the left one. Panels lie packed,
 term after term; the sums of a tile stay in registers over up to `NEAR` terms. There are three ways:
@@ -12,64 +12,21 @@ Each element is the sum of its terms in their order, whoever adds them up in whi
 
 from __future__ import annotations
 
-from trainer.kernels.dense_tiles import TILES
+from trainer.kernels.dense_work import WORK
 
-PRODUCTS = (
-    TILES
+PASSES = (
+    WORK
     + """
-#include <algorithm>
 namespace {
 
-// Numbers of a left factor's tiles, and of a left factor, that stay near; and of what is packed at a time.
-enum { BLOCK = 100000, NEARBY = 200000, ROOM = 2000000 };
-// Terms so few that writing the result takes the time; multiplications that are worth waking a thread for.
-enum { FLAT = 48, LEAST = 2000000 };
-
-// Element (r, c) is at[r * down + c * right], and one of the steps is 1.
-struct Factor { const Real* at; int64_t down, right; };
-
-struct Work;
-// What becomes of a tile once its sums are whole: of `height` rows from `row`, `used` columns from `column`.
-typedef void (*Finish)(const Work& work, int64_t tile, int64_t row, int height, int64_t column, int used);
-
-struct Work {
-    Factor left, right;
-    int64_t rows, columns, terms;
-    Real* out;
-    Finish finish;        // or NULL
-    const Real* beside;   // the bias, or the activation's values
-    Real scale;           // of the slopes
-    Real* sums;           // (tiles, columns)
-};
-
-// The rows in tiles of nearly one size, if there are tiles of that size; else as high as can be.
-struct Tiles {
-    int64_t rows, even, count;
-    explicit Tiles(int64_t rows) : rows(rows), even(0), count(0) {
-        const int64_t least = (rows + MOST - 1) / MOST;
-        if (rows >= least * (MOST > 6 ? 12 : 1)) even = count = least;
-        else while (first(count) < rows) ++count;
-    }
-    int64_t first(int64_t tile) const {
-        if (even) return rows * tile / even;
-        const int64_t whole = rows / MOST;
-        if (tile <= whole) return tile * MOST;
-        int64_t row = whole * MOST;
-        for (; tile > whole && row < rows; --tile) {
-            int64_t height = 12;
-            while (height > rows - row) height = height == 12 ? 8 : height / 2;
-            row += height;
-        }
-        return row;
-    }
-    int height(int64_t tile) const { return (int)(first(tile + 1) - first(tile)); }
-};
+// Numbers of a left factor's tiles, and of a left factor, that stay near.
+enum { BLOCK = 100000, NEARBY = 200000 };
+enum { FLAT = 48 };  // terms: so few that writing the result takes the time
 
 // A panel of a thread's own, and whose it is, so that the parts of a panel do not each pack it.
 struct Own { Desk desk; int64_t pass, panel; };
 thread_local Own own = {{NULL, 0}, 0, 0};
-int64_t passes = 0;        // so many there were; with Python's lock, as the next
-Desk packed = {NULL, 0};
+int64_t passes = 0;        // so many there were; with Python's lock
 
 // A part of the terms, of all rows and columns.
 struct Pass {
@@ -124,14 +81,6 @@ struct Pass {
     }
 };
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-template <class Body>
-void share_out(int64_t threads, int64_t count, const Body& body) {
-    if (threads > 1) trainer::parallel_for((uint32_t)count, body);
-    else for (int64_t k = 0; k < count; ++k) body((uint32_t)k);
-}
-
 // Panels as a whole, and the last ones in parts, so that all threads end together.
 bool multiply_near(const Work& work, const Tiles& tiles, int64_t panels, int64_t threads) {
     const Pass pass = {work, tiles, ++passes, 0, work.terms, 0, 0, NULL, NULL};
@@ -173,7 +122,7 @@ bool multiply_far(const Work& work, const Tiles& tiles, int64_t panels, int64_t 
     const int64_t count = tiles.count, longest = least(work.terms, NEAR);
     const int64_t few = least(panels, ROOM / (longest * WIDE)), some = least(count, ROOM / (longest * TALL));
     const int64_t fair = some * few / (16 * threads), full = BLOCK / (longest * TALL);
-    const int64_t group = std::max<int64_t>(1, threads > 1 ? least(fair, full) : full);
+    const int64_t group = most(1, threads > 1 ? least(fair, full) : full);
     Real* const room = packed.of(longest * (few * WIDE + some * TALL) + WIDE);
     if (!room) return false;
     for (int64_t start = 0; start < work.terms; start += NEAR)
@@ -199,11 +148,8 @@ bool multiply_far(const Work& work, const Tiles& tiles, int64_t panels, int64_t 
     return true;
 }
 
-bool multiply(const Work& work) {
-    const Tiles tiles(work.rows);
+bool multiply_all(const Work& work, const Tiles& tiles, int64_t threads) {
     const int64_t panels = (work.columns + WIDE - 1) / WIDE;
-    // Where there is little to do, waking another thread takes longer than its help saves.
-    const int64_t threads = (double)work.rows * work.columns * work.terms < LEAST ? 1 : trainer::threads();
     const bool high = MOST > 6 && high_tile<2>(MOST) && tiles.even;
     const bool lies = work.left.down == 1 || (work.left.right == 1 && high);
     const bool near = work.terms <= NEAR && (work.rows * work.terms <= NEARBY || panels < 3);
