@@ -325,6 +325,28 @@ def test_arrays_that_lie_otherwise_in_memory(order: str) -> None:
         assert_same(fused, symbolic)
 
 
+@pytest.mark.parametrize("size", [3, 15, 17, 16384, 32775])
+def test_the_bits_do_not_depend_on_where_in_memory_an_array_begins(size: int) -> None:
+    made = problem(True, shapes={"b": (size,)})
+    function = theano.function([], updates=made.optimizer.updates)
+    first = made.values
+    step_through(function, [made], steps=2)
+    wanted = made.values
+    room = np.zeros(size + 32, "float32")
+    aligned = -room.ctypes.data % 64 // 4
+    for places in range(0, 16, 5):
+        for name, variable in zip(first, made.optimizer.updates, strict=True):
+            value = first[name]
+            if value.ndim:
+                shifted = np.zeros_like(room)[aligned + places :][:size]
+                shifted[:] = value
+                value = shifted
+            variable.set_value(value, borrow=True)
+        step_through(function, [made], steps=2)
+        for name, value in made.values.items():
+            np.testing.assert_array_equal(value, wanted[name], err_msg=name)
+
+
 def test_new_values_take_the_place_of_the_old_ones() -> None:
     made = problem(True)
     function = theano.function([], updates=made.optimizer.updates)

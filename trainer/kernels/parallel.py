@@ -7,8 +7,9 @@ A kernel's Op puts `PARALLEL` before its own support code and `LIBRARIES` among 
     trainer::threads()                  // device.threads
     trainer::parallel_for(count, body)  // body(0) … body(count - 1), by so many threads; needs no lock
 
-The pieces are taken by whichever thread is free, the calling one among them, so that a thread which comes
-late costs nothing but its own help. What a piece computes must not depend on who computes it nor on the
+Each thread, the calling one among them, begins with a share of its own, the same one from call to call, so
+that what it worked on is still in its cache; then it takes what others have left, so that a thread which
+comes late costs nothing but its own help. What a piece computes must not depend on who computes it nor on the
 number of threads; then the bits do not either. A call from within a piece, or while another thread uses the
 pool, runs in the calling thread alone. Threads that wait for work look for it for about a hundred
 microseconds and then sleep, so that they do not take the processor from the threads of the matrix library.
@@ -39,6 +40,10 @@ inline void relax() {
 
 struct Pool;
 
+// A thread's share: the job in the upper half and its next piece in the lower, so that who takes a piece
+// knows whose it is. Each has a line of the cache.
+struct Share { uint64_t next; char apart[56]; };
+
 struct Worker {
     Pool* pool;
     pthread_mutex_t mutex;
@@ -53,31 +58,41 @@ struct Pool {
     int busy, workers;
     Task task;
     void* context;
-    uint32_t count, finished, job;
+    uint32_t count, shares, finished, job;
     int core;  // the caller's
-    // The job in the upper half and its next piece in the lower: who takes a piece knows whose it is.
-    uint64_t next;
     Worker worker[MOST];
+    Share share[MOST + 1];
 };
 
 // The number of threads, and where the pool is.
 struct Shared { int64_t threads, pool; };
 static Shared* shared = NULL;
 
-static void work(Pool* pool, uint32_t job) {
+static uint32_t first_of(uint32_t count, uint32_t share, uint32_t shares) {
+    return (uint32_t)((uint64_t)count * share / shares);
+}
+
+// What is left of a share, piece by piece.
+static void work_off(Pool* pool, uint32_t job, uint32_t share) {
+    uint64_t* const at = &pool->share[share].next;
     for (;;) {
-        uint64_t next = __atomic_load_n(&pool->next, __ATOMIC_ACQUIRE);
+        uint64_t next = __atomic_load_n(at, __ATOMIC_ACQUIRE);
         const uint32_t count = __atomic_load_n(&pool->count, __ATOMIC_ACQUIRE);
+        const uint32_t shares = __atomic_load_n(&pool->shares, __ATOMIC_ACQUIRE);
         const Pool::Task task = __atomic_load_n(&pool->task, __ATOMIC_ACQUIRE);
         void* const context = __atomic_load_n(&pool->context, __ATOMIC_ACQUIRE);
         const uint32_t piece = (uint32_t)next;
-        if ((uint32_t)(next >> 32) != job || piece >= count) return;
-        if (!__atomic_compare_exchange_n(
-                &pool->next, &next, next + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        if ((uint32_t)(next >> 32) != job || piece >= first_of(count, share + 1, shares)) return;
+        if (!__atomic_compare_exchange_n(at, &next, next + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             continue;
         task(context, piece);
         __atomic_fetch_add(&pool->finished, 1, __ATOMIC_RELEASE);
     }
+}
+
+static void work(Pool* pool, uint32_t job, uint32_t own) {
+    const uint32_t shares = __atomic_load_n(&pool->shares, __ATOMIC_ACQUIRE);
+    for (uint32_t k = 0; k < shares; ++k) work_off(pool, job, (own + k) % shares);
 }
 
 // A thread that is woken on the caller's core would wait for it, or take its time: it goes to another one.
@@ -109,7 +124,7 @@ static void* serve(void* argument) {
         }
         seen = ticket;
         leave(__atomic_load_n(&worker->pool->core, __ATOMIC_RELAXED));
-        work(worker->pool, ticket);
+        work(worker->pool, ticket, (uint32_t)(worker - worker->pool->worker) + 1);
     }
     return NULL;
 }
@@ -181,14 +196,17 @@ static void run(Pool::Task task, void* context, uint32_t count) {
 #endif
     const uint32_t job = ++pool->job ? pool->job : ++pool->job;
     // Whoever is still looking at the last job finds it closed before it finds the new one's numbers.
-    __atomic_store_n(&pool->next, 0, __ATOMIC_SEQ_CST);
+    for (uint32_t k = 0; k < pool->shares; ++k) __atomic_store_n(&pool->share[k].next, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&pool->task, task, __ATOMIC_RELEASE);
     __atomic_store_n(&pool->context, context, __ATOMIC_RELEASE);
     __atomic_store_n(&pool->count, count, __ATOMIC_RELEASE);
     __atomic_store_n(&pool->finished, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&pool->next, (uint64_t)job << 32, __ATOMIC_RELEASE);
+    __atomic_store_n(&pool->shares, helpers + 1, __ATOMIC_RELEASE);
+    for (uint32_t k = 0; k <= helpers; ++k)
+        __atomic_store_n(&pool->share[k].next, (uint64_t)job << 32 | first_of(count, k, helpers + 1),
+                         __ATOMIC_RELEASE);
     for (int k = 0; k < (int)helpers && k < pool->workers; ++k) ask(&pool->worker[k], job);
-    work(pool, job);
+    work(pool, job, 0);
     for (int k = 0; __atomic_load_n(&pool->finished, __ATOMIC_ACQUIRE) != count; ++k)
         if (k < 10000) relax(); else sched_yield();
     __atomic_store_n(&pool->busy, 0, __ATOMIC_RELEASE);

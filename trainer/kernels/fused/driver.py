@@ -17,6 +17,7 @@ struct Member {
     char* out[RESULTS + 1];
     Own own;
     npy_intp outer, inner, step;  // rows, their length, and of what one piece has so many
+    npy_intp shift;               // elements before the first that begins a line of the cache
     uint32_t first;               // its first piece
 };
 
@@ -36,10 +37,12 @@ void work_piece(const Job& job, uint32_t piece) {
     }
     Member& m = job.members[low];
     double* const sums = job.sums + (size_t)piece * SUMS;
-    const npy_intp at = (npy_intp)(piece - m.first) * m.step;
+    npy_intp at = (npy_intp)(piece - m.first) * m.step;
     if (m.outer == 1) {
-        const npy_intp end = at + m.step < m.inner ? at + m.step : m.inner;
-        kernel(m.in, m.out, *job.common, m.own, 0, at, at, end - at, sums);
+        const npy_intp rest = m.inner - m.shift, end = m.shift + (at + m.step < rest ? at + m.step : rest);
+        if (!at && m.shift) kernel(m.in, m.out, *job.common, m.own, 0, 0, 0, m.shift, sums);
+        at += m.shift;
+        if (at < end) kernel(m.in, m.out, *job.common, m.own, 0, at, at, end - at, sums);
     } else {
         const npy_intp end = at + m.step < m.outer ? at + m.step : m.outer;
         for (npy_intp row = at; row < end; ++row)
@@ -78,6 +81,19 @@ int refuse(PyArrayObject* first, PyArrayObject* other, const char* what) {
     Py_XDECREF(a);
     Py_XDECREF(b);
     return -1;
+}
+
+// A vector in two lines of the cache costs two accesses, and what malloc gives often begins within a line.
+// Sums are of pieces that do not depend on where the arrays lie.
+npy_intp lead(const Member& m) {
+    if (SUMS || m.outer != 1) return 0;
+    for (int k = 0; k < RESULTS; ++k) {
+        if (!STREAMS[k]) continue;
+        const size_t item = RESULT_TYPES[k] == NPY_FLOAT ? 4 : 8;
+        const npy_intp before = (npy_intp)((64 - (size_t)m.out[k] % 64) % 64 / item);
+        return before < m.inner ? before : m.inner;
+    }
+    return 0;
 }
 
 // Put the arrays of one parameter and its states in place.
@@ -129,6 +145,7 @@ int arrange(Member& m, PyObject* in, PyObject* out, long first_in, long first_ou
             m.out[k] = PyArray_BYTES(made);
         }
     }
+    m.shift = lead(m);
     return 0;
 }
 
