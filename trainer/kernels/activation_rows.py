@@ -111,7 +111,7 @@ inline npy_intp least(npy_intp a, npy_intp b) { return a < b ? a : b; }
 // Whether threads share the work decides nothing but the time: the pieces are the same.
 template <class Body>
 void share_out(npy_intp bytes, npy_intp count, const Body& body) {
-    if (bytes >= WORTH_SHARING) trainer::parallel_for((uint32_t)count, body);
+    if (trainer::worth(bytes, WORTH_SHARING)) trainer::parallel_for((uint32_t)count, body);
     else for (npy_intp k = 0; k < count; ++k) body((uint32_t)k);
 }
 

@@ -165,7 +165,7 @@ bool run(Work& work, Library library) {
     }
     const Tiles tiles(work.rows);
     // Where there is little to do, waking another thread takes longer than its help saves.
-    const int64_t threads = multiplications < LEAST ? 1 : trainer::threads();
+    const int64_t threads = trainer::worth(multiplications, LEAST) ? trainer::threads() : 1;
     return share < 1 ? multiply_gathered(work, tiles, share, threads) : multiply_all(work, tiles, threads);
 }
 

@@ -6,6 +6,7 @@ A kernel's Op puts `PARALLEL` before its own support code and `LIBRARIES` among 
     trainer::ready()                    // once in each call, with Python's lock: 0, or -1 and an exception
     trainer::threads()                  // device.threads
     trainer::parallel_for(count, body)  // body(0) … body(count - 1), by so many threads; needs no lock
+    trainer::worth(amount, least)       // whether so much work is worth sharing, if `least` is worth a waking
 
 Each thread, the calling one among them, begins with a share of its own, the same one from call to call, so
 that what it worked on is still in its cache; then it takes what others have left, so that a thread which
@@ -181,6 +182,14 @@ static int ready() {
 }
 
 static int threads() { return (int)shared->threads; }
+
+// Whether so much work is worth sharing out, where `least` is worth waking a thread. One that has not gone to
+// sleep yet begins in a microsecond instead of fifty.
+static bool worth(double amount, double least) {
+    const Pool* const pool = (const Pool*)shared->pool;
+    const bool awake = pool->workers && !__atomic_load_n(&pool->worker[0].asleep, __ATOMIC_RELAXED);
+    return amount >= (awake ? least / 8 : least);
+}
 
 static void run(Pool::Task task, void* context, uint32_t count) {
     Pool* const pool = (Pool*)shared->pool;

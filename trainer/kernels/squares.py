@@ -84,8 +84,8 @@ double sum_of_all(PyObject* in) {
         }
     }
     const auto sum = [pieces](uint32_t k) { pieces[k].sum = number_of(pieces[k].array, pieces[k].number); };
-    if (bytes < WORTH_SHARING) for (npy_intp k = 0; k < count; ++k) sum((uint32_t)k);
-    else trainer::parallel_for((uint32_t)count, sum);
+    if (trainer::worth(bytes, WORTH_SHARING)) trainer::parallel_for((uint32_t)count, sum);
+    else for (npy_intp k = 0; k < count; ++k) sum((uint32_t)k);
     double total = 0;
     for (npy_intp k = 0; k < count; ++k) total += pieces[k].sum;
     free(pieces);

@@ -9,7 +9,7 @@ namespace {
 // Sums are added up piece by piece, so that their bits do not depend on the threads.
 const npy_intp PIECE = 16384;
 
-// Below so many bytes, all that the arrays have, waking another thread takes longer than its help saves.
+// Bytes of all arrays below which waking another thread takes longer than its help saves.
 const npy_intp UPDATE_WORTH_SHARING = (npy_intp)4 << 20;
 
 struct Member {
@@ -151,11 +151,9 @@ int arrange(Member& m, PyObject* in, PyObject* out, long first_in, long first_ou
 
 void share_out(const Job& job, npy_intp elements) {
     const auto body = [&job](uint32_t piece) { work_piece(job, piece); };
-    if (elements * STREAM_BYTES < UPDATE_WORTH_SHARING) {
-        for (uint32_t piece = 0; piece < job.pieces; ++piece) body(piece);
-    } else {
-        trainer::parallel_for(job.pieces, body);
-    }
+    const double bytes = (double)elements * STREAM_BYTES;
+    if (trainer::worth(bytes, UPDATE_WORTH_SHARING)) trainer::parallel_for(job.pieces, body);
+    else for (uint32_t piece = 0; piece < job.pieces; ++piece) body(piece);
 }
 
 int put_scalar(PyObject* cell, int type, double value) {
