@@ -12,6 +12,7 @@ from theano import tensor
 
 from trainer import updates
 from trainer.kernels.random import RandomMasks
+from trainer.optimizer import noise as by_counting
 
 PYTHON = theano.Mode(linker="py")
 
@@ -20,10 +21,16 @@ def shared(value: Any, name: str) -> Any:
     return theano.shared(np.asarray(value, dtype="float32"), name=name)
 
 
-def noise_of(steps: int, seed: int = 3, restored: Any = None, **arguments: Any) -> tuple[Any, Any]:
+# With Theano's generator, as where the rules are used alone, and as a run has it.
+both = pytest.mark.parametrize("module", [updates, by_counting], ids=["alone", "run"])
+
+
+def noise_of(
+    module: Any, steps: int, seed: int = 3, restored: Any = None, **arguments: Any
+) -> tuple[Any, Any]:
     """Return the noise of some steps in two tensors, and the states' values after each step."""
     parameters = [shared(np.zeros((120, 51)), "dense_1.W"), shared(np.zeros(3), "dense_1.b")]
-    noisy, states = updates.gradient_noise(
+    noisy, states = module.gradient_noise(
         [parameter * 0 for parameter in parameters], parameters, seed=seed, **arguments
     )
     assert [gradient.dtype for gradient in noisy] == ["float32", "float32"]
@@ -37,8 +44,9 @@ def noise_of(steps: int, seed: int = 3, restored: Any = None, **arguments: Any) 
     return noise, ({state.name for state in states}, values)
 
 
-def test_noise_is_normal_with_the_papers_variance_at_each_step() -> None:
-    noise, _ = noise_of(4, eta=0.3, gamma=0.55)
+@both
+def test_noise_is_normal_with_the_papers_variance_at_each_step(module: Any) -> None:
+    noise, _ = noise_of(module, 4, eta=0.3, gamma=0.55)
     for step, (of_weights, of_bias) in enumerate(noise):
         expected = np.sqrt(0.3 / (1 + step) ** 0.55)
         assert of_weights.shape == (120, 51)
@@ -49,14 +57,15 @@ def test_noise_is_normal_with_the_papers_variance_at_each_step() -> None:
     assert np.abs(np.corrcoef(together) - np.eye(4)).max() < 0.05
 
 
-def test_noise_follows_its_seed_and_goes_on_from_its_states() -> None:
-    whole, (names, values) = noise_of(4)
+@both
+def test_noise_follows_its_seed_and_goes_on_from_its_states(module: Any) -> None:
+    whole, (names, values) = noise_of(module, 4)
     assert names == {"dense_1.W.noise", "dense_1.b.noise", "noise.step"}
-    again, _ = noise_of(2, restored=values[1])
+    again, _ = noise_of(module, 2, restored=values[1])
     for later, resumed in zip(whole[2:], again, strict=True):
         for one, other in zip(later, resumed, strict=True):
             np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(whole[0][0], noise_of(1, seed=4)[0][0][0])
+    assert not np.array_equal(whole[0][0], noise_of(module, 1, seed=4)[0][0][0])
     assert not np.array_equal(whole[0][0][0, :3], whole[0][1])
 
 

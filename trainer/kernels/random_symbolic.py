@@ -74,8 +74,12 @@ def words_of(x: Any, state: Any) -> Any:
     state : symbolic vector of two int64
         The stream's key, and how many draws were made before.
     """
-    places = tensor.arange(x.size).reshape(x.shape, ndim=x.ndim)
-    dimensions = ("x",) * x.ndim
+    return words_at(state, tensor.arange(x.size).reshape(x.shape, ndim=x.ndim))
+
+
+def words_at(state: Any, places: Any) -> Any:
+    """Give the random word at each of some places, an int64 tensor, of a draw."""
+    dimensions = ("x",) * places.ndim
     return _words(state[0].dimshuffle(*dimensions), state[1].dimshuffle(*dimensions), places)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from ._norms import default_axes
 from ._parameters import Updates, arithmetic_dtype, as_scalar, get_gradients
 from ._patterns import matching
 
+Source = Callable[[Expression, Expression, int], tuple[Expression, Any, Expression]]
+"""From a tensor, a deviation and the tensor's number: the noisy tensor, a state, and its next value."""
+
 # The six numbers that start MRG31k3p must lie between 1 and its smaller modulus.
 _SMALLER_MODULUS = 2147462579
 
@@ -26,6 +29,7 @@ def gradient_noise(
     eta: Expression = 0.01,
     gamma: Expression = 0.55,
     seed: int = 0,
+    source: Source | None = None,
 ) -> tuple[list[Expression], Updates]:
     """Add normal noise to gradients, the less the more steps were made.
 
@@ -46,6 +50,10 @@ def gradient_noise(
         How fast the variance falls, at least 0; 0 keeps it.
     seed : int, default 0
         Determines the noise; at least 0.
+    source : callable, optional
+        What adds noise to one gradient, where that is not Theano's own generator: from the gradient, the
+        deviation and the gradient's number, which begins at 0, to the noisy gradient, the shared variable
+        where its stream stands, and that one's update. `seed` is then its own affair.
 
     Returns
     -------
@@ -70,23 +78,32 @@ def gradient_noise(
     given = get_gradients(list(gradients), parameters)
     step = theano.shared(np.zeros(()), name="noise.step")
     variance = as_scalar("eta", eta, "float64") / (1 + step) ** as_scalar("gamma", gamma, "float64")
-    start = np.random.SeedSequence([seed, *b"gradient_noise"]).generate_state(6, np.uint32)
-    generator = MRG_RandomStreams([int(number) % (_SMALLER_MODULUS - 1) + 1 for number in start])
+    add = _theanos(seed, parameters) if source is None else source
     noisy: list[Expression] = []
     updates: Updates = OrderedDict()
-    for gradient, parameter in zip(given, parameters, strict=True):
-        dtype = arithmetic_dtype(gradient.dtype)
-        shape = parameter.get_value(borrow=True, return_internal_type=True).shape
-        streams = guess_n_streams((int(np.prod(shape)),))
-        noise = generator.normal(shape, ndim=len(shape), dtype=dtype, nstreams=streams)
-        state, following = generator.state_updates[-1][:2]
+    for number, (gradient, parameter) in enumerate(zip(given, parameters, strict=True)):
+        wide = tensor.cast(gradient, arithmetic_dtype(gradient.dtype))
+        added, state, following = add(wide, tensor.sqrt(variance), number)
         state.name = f"{parameter.name}.noise" if parameter.name else None
         updates[state] = following
-        noisy.append(
-            tensor.cast(gradient + tensor.cast(tensor.sqrt(variance), dtype) * noise, gradient.dtype)
-        )
+        noisy.append(tensor.cast(added, gradient.dtype))
     updates[step] = step + 1
     return noisy, updates
+
+
+def _theanos(seed: int, parameters: Sequence[Any]) -> Source:
+    """Give what adds noise from Theano's generator."""
+    start = np.random.SeedSequence([seed, *b"gradient_noise"]).generate_state(6, np.uint32)
+    generator = MRG_RandomStreams([int(number) % (_SMALLER_MODULUS - 1) + 1 for number in start])
+
+    def add(x: Expression, deviation: Expression, number: int) -> tuple[Expression, Any, Expression]:
+        shape = parameters[number].get_value(borrow=True, return_internal_type=True).shape
+        streams = guess_n_streams((int(np.prod(shape)),))
+        noise = generator.normal(shape, ndim=len(shape), dtype=x.dtype, nstreams=streams)
+        state, following = generator.state_updates[-1][:2]
+        return x + tensor.cast(deviation, x.dtype) * noise, state, following
+
+    return add
 
 
 def gradient_centralization(

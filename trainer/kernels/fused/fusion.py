@@ -14,6 +14,7 @@ from trainer.kernels.fused.graphs import nodes_between, rebuilt
 from trainer.kernels.fused.norms import known_sums
 from trainer.kernels.fused.operation import fused_node
 from trainer.kernels.fused.program import write
+from trainer.kernels.fused.squares import with_squares
 from trainer.kernels.fused.stages import Stages
 from trainer.kernels.fused.trace import SCALAR, STREAM, TOTAL, Trace, Unfit
 
@@ -42,7 +43,7 @@ def fuse(updates: Mapping[Any, Any], gradients: Collection[Any] = ()) -> Updates
     """
     # What is computed with a gradient, such as the norm of all, is no more the update's than the gradient is.
     starts = {each for start in gradients for each in (start.owner.outputs if start.owner else [start])}
-    updates = _with_known_norms(updates, starts)
+    updates = with_squares(_with_known_norms(updates, starts), starts)
     stages = Stages(updates, starts)
     expressions = list(OrderedDict.fromkeys(updates.values()))
     made: dict[Any, Any] = {}
