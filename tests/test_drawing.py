@@ -9,8 +9,9 @@ from pathlib import Path
 import matplotlib.figure
 import pytest
 
+from trainer.errors import RunError
 from trainer.loggers import drawing
-from trainer.loggers.drawing import draw, drawn_beside, settle, write_figure
+from trainer.loggers.drawing import called_beside, draw, drawn_beside, is_beside, settle, write_figure
 
 
 def figure() -> matplotlib.figure.Figure:
@@ -81,3 +82,30 @@ def test_more_pictures_than_may_wait_are_all_drawn(tmp_path: Path, monkeypatch: 
         for number in range(9):
             draw(tmp_path / str(number), write_process, tmp_path / str(number))
     assert len(list(tmp_path.iterdir())) == 9
+
+
+def quotient(over: int, under: int) -> tuple[int, float]:
+    """Return who divides, and what comes of it."""
+    return os.getpid(), over / under
+
+
+def quotient_elsewhere(drawer: int) -> float:
+    """End another process than the one that asks, and divide where there is none."""
+    if os.getpid() != drawer:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.5
+
+
+def test_the_other_process_returns_what_it_was_asked_for() -> None:
+    assert not is_beside()
+    assert called_beside(quotient, 1, 2).result() == (os.getpid(), 0.5)
+    with pytest.raises(ZeroDivisionError):
+        called_beside(quotient, 1, 0).result()
+    with drawn_beside(lambda: False):
+        assert is_beside()
+        process, half = called_beside(quotient, 1, 2).result()
+        assert (process != os.getpid(), half) == (True, 0.5)
+        with pytest.raises(RunError, match="ZeroDivisionError: division by zero"):
+            called_beside(quotient, 1, 0).result()
+        assert called_beside(quotient, 1, 4).result() == (process, 0.25)
+        assert called_beside(quotient_elsewhere, os.getpid()).result() == 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.run_folders import losses, write_run, write_sweep
+from trainer import forest
 from trainer.errors import UsageError
-from trainer.sweep.importance import importance
+from trainer.loggers import drawing
+from trainer.loggers.drawing import drawn_beside
+from trainer.sweep.importance import importance, prepare
 from trainer.sweep.leaderboard import differences, leaderboard, settings, show_sweep
 from trainer.sweep.results import Results
 from trainer.sweep.table import write_table
@@ -126,6 +130,26 @@ def test_importance_finds_what_matters_and_says_nothing_of_few_jobs(tmp_path: Pa
     assert (found.jobs, found.r2 > 0.9, "training.seed" in found.means) == (20, True, False)
     assert importance(Results.of_sweep(sweep)) == found
     assert importance(Results.of_sweep(write_sweep(tmp_path / "few", rates=["1e-1"]))) is None
+
+
+def test_importance_is_learnt_beside_and_is_the_same(tmp_path: Path) -> None:
+    rates = [f"1e-{power}" for power in range(1, 6)]
+    sweep = write_sweep(
+        tmp_path / "sweep", rates=rates, loss=lambda rule, rate, seed: abs(np.log10(rate) + 3)
+    )
+    here = importance(Results.of_sweep(sweep))
+    asked: list[Any] = []
+    call = drawing.Beside.call
+
+    def noted(beside: drawing.Beside, function: Any, arguments: Any) -> Any:
+        asked.append(function)
+        return call(beside, function, arguments)
+
+    with drawn_beside(lambda: False), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing.Beside, "call", noted)
+        prepare()
+        assert importance(Results.of_sweep(sweep)) == here
+    assert asked == [forest.prepare, forest.learn]
 
 
 def test_runs_are_compared_by_their_configurations(tmp_path: Path) -> None:

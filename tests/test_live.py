@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from trainer.folder_lock import RunLock
+from trainer.sweep import live
 from trainer.sweep.live_jobs import SILENCE, LiveSweep
 from trainer.sweep.live_table import job_line, sweep_line, table
 
@@ -314,6 +315,18 @@ class Screen:
             return False
         self.text += content.decode()
         return bool(content)
+
+
+def test_the_end_is_prepared_once_there_are_jobs_to_learn_from(
+    tmp_path: Path, watch: Callable[..., LiveSweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(live, "prepare", lambda: asked.append(len(list(tmp_path.iterdir()))))
+    display = live.Display(watch())
+    for number in range(10):
+        Job(tmp_path, f"{number}_a", f"training.seed={number}").end("completed", 0.5)
+        display._show()
+    assert asked == [8]
 
 
 DISPLAY = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,9 +231,42 @@ def test_a_population_shows_who_came_from_whom(browser: Browser, tmp_path: Path)
     assert browser.run("return bestLineage()") == [0, 1]
     copies = browser.run("return document.getElementById('lineage-plot').data[1]")
     assert (copies["x"], copies["y"]) == ([2, 4, None], [0, 1, None])
+    assert browser.run("return document.getElementById('lineage-plot').data.at(-1).marker.color") == [
+        *(0.5, 0.9, 0.7, 0.4, 0.3, None)
+    ]
     schedule = browser.run("return document.querySelector('#member-plots .plot').data.at(-1)")
     assert (schedule["x"], schedule["y"]) == ([0, 2, 2, 4], [0.1, 0.1, 0.12, 0.12])
     assert browser.logged("browser") == []
+
+
+@needs_browser
+def test_poor_members_and_jobs_leave_the_good_ones_apart(browser: Browser, tmp_path: Path) -> None:
+    """Losses of which few are far above the others stand by their logarithms, counts as they are."""
+    sweep = write_sweep(tmp_path / "sweep", rules=["adam"], seeds=[1])
+    scores = (10.0, 0.1, 0.2, 0.3)
+    told = {str(n): {"score": score, "hyperparameters": {"a": n}} for n, score in enumerate(scores)}
+    population = {"members": 4, "generations": [{"epoch": 1, "members": told}]}
+    (sweep / "population.json").write_text(json.dumps(population))
+    write_page(Results.of_sweep(sweep), sweep / "sweep.html")
+    browser.open(sweep / "sweep.html")
+    marker = browser.run("return document.getElementById('lineage-plot').data.at(-1).marker")
+    assert marker["color"] == pytest.approx([math.log10(score) for score in scores])
+    assert [marker["colorbar"]["ticktext"][place] for place in (0, 2, 4)] == ["0.1000", "1", "10"]
+
+    study = tmp_path / "study"
+    for number, loss in enumerate((2.5, 0.18, 0.2, 0.21, 0.3)):
+        test = {"loss": loss, "count": 1000 * (number + 1)}
+        write_run(study / f"{number}_a", [f"training.seed={number}"], losses(loss), test=test)
+    (study / "optimization_results.yaml").write_text(
+        "objectives: {test/loss: minimize, test/count: minimize}\n"
+    )
+    write_page(Results.of_sweep(study), study / "sweep.html")
+    browser.open(study / "sweep.html")
+    assert browser.run("return document.querySelector('#front-plots .plot')._fullLayout.xaxis.type") == "log"
+    marks = {place: texts(browser, f"#front-plots .{place}tick text") for place in "xy"}
+    assert len(marks["x"]) >= 3
+    assert {"1,000", "5,000"} <= set(marks["y"])
+    assert browser.run("return shown('validation/loss', 595743000000)") == "5.95743e+11"
 
 
 @needs_browser

@@ -212,6 +212,10 @@ class TestTheSearch:
                 "optimizer.learning_rate was 0.1,0.01, and is now",
             ),
             ((SEARCH[0],), "training.seed was 1,2, and is now not given"),
+            (
+                ("training.seed=1,3",),
+                "else: training.seed was 1,2, and is now 1,3; optimizer.learning_rate was 0.1,0.01, and is",
+            ),
             ((*SEARCH, "model.dropout=0.5"), "model.dropout was not given, and is now 0.5"),
             ((*SEARCH, "optimizer=sgd"), "optimizer was not given, and is now sgd"),
             ((*SEARCH, "device.precision=float64"), "device.precision was not given"),

@@ -21,7 +21,7 @@ from trainer import config
 from trainer.commands.automatic import AUTO, begin_or_go_on, without_known
 from trainer.commands.job import work
 from trainer.commands.messages import USER_ERRORS, explain
-from trainer.commands.overrides import refuse_merged, resumption, rewritten
+from trainer.commands.overrides import resumption, rewritten
 from trainer.commands.saved import given_overrides, log_to, read_configuration, save_configuration
 from trainer.errors import RunError
 from trainer.folder_lock import RunLock
@@ -169,7 +169,6 @@ def _job(composed: DictConfig, failures: list[Exception]) -> Any:
         return work(composed, cast(DictConfig, hydra_config), _train)
     try:
         folder, given = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
-        refuse_merged(composed, hydra_config.runtime.choices)
         _train(composed, folder, given)
     except Exception as error:
         trace = None if isinstance(error, (*USER_ERRORS, RunError)) else error

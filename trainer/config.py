@@ -55,6 +55,7 @@ CHOICES = {
     "training.non_finite": ("raise", "skip", "rollback"),
     "task": ("train", "find_learning_rate"),
 }
+CHAINS = ("gradient", "clipping", "wrapper", "constraint")
 ABOUT_DATA = ("normalization", "target_normalization", "augmentation")
 AUGMENTED = ("inputs", "generator")
 ABOUT_WEIGHTS = ("weights", "weights_match")

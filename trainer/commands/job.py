@@ -11,7 +11,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.commands.messages import USER_ERRORS, explain
-from trainer.commands.overrides import refuse_merged
 from trainer.commands.saved import save_configuration
 from trainer.errors import RunError, UsageError
 from trainer.loggers.curves import draw_curves
@@ -92,7 +91,6 @@ def _do(
         log.info("nothing is left to do: the run is in the folder already")
         _draw_what_is_missing(composed, folder)
         return begun.read_summary(folder)
-    refuse_merged(composed, hydra.runtime.choices)
     if way is Way.ANEW:
         begun.clear(folder)
     best = partial(leads, folder)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from trainer import config
 from trainer.errors import UsageError, nearest
 
-CHAINS = ("gradient", "clipping", "wrapper", "constraint")
 LEARNING_RATE_SCHEDULE = "schedule@schedule.learning_rate="
-LINKS = re.compile(rf"({'|'.join(CHAINS)})=\[([^\[\]]*)\]")
-SWEPT_CHAIN = re.compile(rf"({'|'.join(CHAINS)})=[^{{}}]*\[[^\[\]{{}}]*\][^{{}}]*")
+LINKS = re.compile(rf"({'|'.join(config.CHAINS)})=\[([^\[\]]*)\]")
+SWEPT_CHAIN = re.compile(rf"({'|'.join(config.CHAINS)})=[^{{}}]*\[[^\[\]{{}}]*\][^{{}}]*")
 DEVICE = re.compile(r"device=((cuda)\d+|(opencl)\d+:\d+)")
 LOGGERS = re.compile(r"logger=(\[[^\[\]]*\]|[^\[\],]+)")
 # What YAML reads as a number or a truth value, where Hydra wants a choice's name.
@@ -70,23 +68,10 @@ def rewrite(argument: str) -> str:
     return argument
 
 
-def refuse_merged(composed: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
-    """Refuse a list of choices that Hydra has made one node of: it knows no chains.
-
-    Raises
-    ------
-    UsageError
-        With the forms of a chain that a sweep and an experiment's file can have.
-    """
-    for group in CHAINS:
-        if composed.get(group) is not None and group not in choices:
-            raise _merged(group)
-
-
 def _merged(group: str) -> UsageError:
     return UsageError(
-        f"{group} is a list of choices among others of a sweep, or in an experiment's defaults: name "
-        f"each link, as in {group}@{group}.first=..., or /{group}@{group}.first: ... in the file"
+        f"{group} is a list of choices among others of a sweep: name each link, as in "
+        f"{group}@{group}.first=..."
     )
 
 

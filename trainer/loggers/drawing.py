@@ -1,4 +1,4 @@
-"""Pictures as files, drawn by a process beside this one where many are drawn and nobody waits for them."""
+"""Pictures as files, drawn by a process beside this one where many are drawn; it is given other work too."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from trainer.errors import UsageError
+from trainer.errors import RunError, UsageError
 from trainer.loggers.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 32
 NICENESS = 5
 _LENGTH = struct.Struct("<Q")
+
+T = TypeVar("T")
 
 
 def check_in_sweeps(value: str, logger: str) -> str:
@@ -102,6 +104,36 @@ def draw(path: Path, function: Callable[..., None], *arguments: Any) -> None:
         _tell(_complaint(path, function, arguments))
 
 
+def is_beside() -> bool:
+    """Tell whether this is within `drawn_beside`."""
+    return _beside is not None
+
+
+def called_beside(function: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Call a function within `drawn_beside` in the process beside, after the pictures, else here and at once.
+
+    Parameters
+    ----------
+    function : callable
+        One that a module holds.
+    *arguments
+        What it is called with; they and the result are of types that can be pickled.
+
+    Returns
+    -------
+    Future
+        Of what it returns or raises.
+    """
+    if _beside is not None:
+        return _beside.call(function, arguments)
+    future: Future[T] = Future()
+    try:
+        future.set_result(function(*arguments))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
 @contextmanager
 def drawn_beside(when: Callable[[], object] = lambda: True) -> Iterator[None]:
     """Have pictures drawn by another process, which is started for the first and waited for at the end.
@@ -142,7 +174,7 @@ class Beside:
     def submit(self, path: Path, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         """Have a picture drawn; wait where many are waiting."""
         try:
-            request = pickle.dumps((path, function, arguments))
+            request = pickle.dumps((_picture, (path, function, arguments)))
         except Exception:  # whatever a user's figure holds that no other process can be given
             _tell(_complaint(path, function, arguments))
             return
@@ -150,6 +182,10 @@ class Beside:
         future = self._thread.submit(self._draw, request)
         self._waiting.add(future)
         future.add_done_callback(self._done)
+
+    def call(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> Future[T]:
+        """Have a function called there, whose arguments can be pickled."""
+        return self._thread.submit(self._answer, pickle.dumps((function, arguments)))
 
     def settle(self) -> None:
         """Wait until all are drawn."""
@@ -166,13 +202,19 @@ class Beside:
         self._room.release()
 
     def _draw(self, request: bytes) -> None:
+        _tell(self._answer(request))
+
+    def _answer(self, request: bytes) -> Any:
         try:
             process = self._process = self._process or _started()
             _send(process.stdin, request)
-            complaint = _received(process.stdout).decode()
+            is_result, answer = pickle.loads(_received(process.stdout))
         except (OSError, EOFError):
-            complaint = _complaint(*pickle.loads(request))
-        _tell(complaint)
+            function, arguments = pickle.loads(request)
+            return function(*arguments)
+        if not is_result:
+            raise answer
+        return answer
 
 
 _beside: Beside | None = None
@@ -181,6 +223,14 @@ _beside: Beside | None = None
 def _tell(complaint: str) -> None:
     if complaint:
         log.warning("%s", complaint)
+
+
+def _picture(path: Path, function: Callable[..., None], arguments: tuple[Any, ...]) -> str:
+    """Draw beside; an error that is no picture's is told where somebody reads it."""
+    try:
+        return _complaint(path, function, arguments)
+    except Exception as error:
+        return f"a picture cannot be drawn ({type(error).__name__}: {error})"
 
 
 def _complaint(path: Path, function: Callable[..., None], arguments: tuple[Any, ...]) -> str:
@@ -205,21 +255,22 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """Draw what standard input asks for until it ends; answer each request by nothing, or a complaint."""
+    """Call what standard input asks for until it ends; answer each request by the result, or the error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed is no answer
     os.nice(NICENESS)
     with contextlib.suppress(EOFError, OSError):
         while True:
             request = _received(sys.stdin.buffer)
-            _send(answers, _answer(request).encode())
+            _send(answers, _answer(request))
 
 
-def _answer(request: bytes) -> str:
+def _answer(request: bytes) -> bytes:
     try:
-        return _complaint(*pickle.loads(request))
-    except Exception as error:  # it is told where somebody reads it
-        return f"a picture cannot be drawn ({type(error).__name__}: {error})"
+        function, arguments = pickle.loads(request)
+        return pickle.dumps((True, function(*arguments)))
+    except Exception as error:
+        return pickle.dumps((False, RunError(f"{type(error).__name__}: {error}")))
 
 
 def _send(stream: Any, content: bytes) -> None:

@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.sweep.loading import Loader
 
 MOST_KEPT = 16
+MOST_PARSED = 256
 
 
 class Composing(Callback):
@@ -59,7 +60,7 @@ class Composer(Loader):
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Return the configuration of a job, as Hydra composes it."""
         lines = [*map(str, master_config.hydra.overrides.hydra), *sweep_overrides]
-        overrides = OverridesParser.create().parse_overrides(lines)
+        overrides = [_parsed(line) for line in lines]
         choices = [override for override in overrides if self._chooses_a_file(override)]
         composed = self._of_files(str(master_config.hydra.job.config_name), choices)
         if composed is None:
@@ -84,6 +85,12 @@ class Composer(Loader):
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]()
+
+
+@lru_cache(MOST_PARSED)
+def _parsed(line: str) -> Override:
+    """Return an override, which nothing changes: the jobs of a sweep have most of them in common."""
+    return OverridesParser.create().parse_overrides([line])[0]
 
 
 def _copies(config: DictConfig) -> Callable[[], DictConfig]:

@@ -77,8 +77,8 @@ def _begin_sweep(config: DictConfig, folder: Path) -> None:
     from trainer.sweep.manifest import Manifest, is_sweep
     from trainer.sweep.resumption import joined
 
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest.of(config, sys.argv[1:])
+    folder.mkdir(parents=True, exist_ok=True)
     if is_sweep(folder):
         manifest = joined(manifest, Manifest.read(folder), folder)
     course = present_course()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainer import forest
+from trainer.loggers.drawing import called_beside, is_beside
 from trainer.sweep.results import Results
 
 FEWEST_JOBS = 8
-TREES = 100
-REPEATS = 10
 # The ratio of largest to smallest from which amounts are compared by their logarithms.
 WIDE_RANGE = 100.0
 # What the middle amount is of the largest, where most lie far below that.
@@ -57,28 +56,23 @@ def importance(results: Results) -> Importance | None:
     jobs = [job for job in results.jobs if results.score(job) is not None]
     if len(jobs) < FEWEST_JOBS or not results.keys:
         return None
-    # They take a second to import.
-    import numpy as np
-    from scipy.stats import rankdata
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
-
-    inputs = np.array([encoded([job.value(key) for job in jobs]) for key in results.keys]).T
-    targets = rankdata([results.score(job) for job in jobs])
-    if np.ptp(targets) == 0:
+    scores = [score for job in jobs if (score := results.score(job)) is not None]
+    if min(scores) == max(scores):
         return None
-    forest = RandomForestRegressor(TREES, oob_score=True, random_state=0, n_jobs=1)
-    with warnings.catch_warnings():
-        # A job that is in every tree has no out-of-bag value; with 100 trees, hardly ever.
-        warnings.simplefilter("ignore", UserWarning)
-        forest.fit(inputs, targets)
-    shuffled = permutation_importance(forest, inputs, targets, n_repeats=REPEATS, random_state=0, n_jobs=1)
+    inputs = [encoded([job.value(key) for job in jobs]) for key in results.keys]
+    means, spreads, r2 = called_beside(forest.learn, inputs, scores).result()
     return Importance(
-        means=dict(zip(results.keys, map(float, shuffled.importances_mean), strict=True)),
-        spreads=dict(zip(results.keys, map(float, shuffled.importances_std), strict=True)),
+        means=dict(zip(results.keys, means, strict=True)),
+        spreads=dict(zip(results.keys, spreads, strict=True)),
         jobs=len(jobs),
-        r2=float(forest.oob_score_),
+        r2=r2,
     )
+
+
+def prepare() -> None:
+    """Have the process beside import what `importance` would wait for, where there is one."""
+    if is_beside():
+        called_beside(forest.prepare)
 
 
 def encoded(values: Sequence[Any]) -> list[float]:

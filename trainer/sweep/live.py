@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from trainer.loggers.screen import hushed, screen, shows_bars
+from trainer.sweep.importance import FEWEST_JOBS, prepare
 
 if TYPE_CHECKING:
     from trainer.sweep.live_jobs import LiveSweep
@@ -89,6 +90,7 @@ class Display:
         self._thread = threading.Thread(target=self._follow, name="live-table", daemon=True)
         self._terminal: Terminal | None = None
         self._hush = contextlib.ExitStack()
+        self._ended_jobs, self._is_prepared = 0, False
 
     def start(self) -> None:
         """Take the screen."""
@@ -128,10 +130,18 @@ class Display:
             if self._terminal is not None:
                 self._terminal.close()
 
+    def _prepare(self, more: int) -> None:
+        """Have the end of the sweep prepared, as soon as there are jobs to learn from."""
+        self._ended_jobs += more
+        if self._ended_jobs >= FEWEST_JOBS and not self._is_prepared:
+            self._is_prepared = True
+            prepare()
+
     def _show(self) -> None:
         from trainer.sweep.live_table import PAUSED, job_line, table
 
         ended = self._sweep.poll()
+        self._prepare(len(ended))
         if self._terminal is not None:
             columns, lines = self._terminal.size
             unicode = self._terminal.console.encoding.startswith("utf")

@@ -1,20 +1,24 @@
-"""What Hydra composes configurations with: once for a run, and an error says what a group's choices are."""
+"""What Hydra composes configurations with: once for a run, and with errors for what it would let pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from hydra._internal import hydra as commands
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from trainer import config
+from trainer.errors import UsageError
 
 _THIS_IS_A_RUN = "hydra.mode=RUN"
 
@@ -81,11 +85,59 @@ class Loader(ConfigLoaderImpl):
                 error.options = self._files.get_group_options(group, ObjectType.CONFIG)
             raise
 
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        """Merge files, unless two of one list of choices make the same node."""
+        listed: dict[tuple[str, str | None], list[ResultDefault]] = {}
+        for default in defaults:
+            group, parent = _group(default.config_path), _group(default.parent)
+            # What stands in a list has no key of its own; a file of the same group builds upon others.
+            if group and default.package and default.override_key is None and parent != group:
+                listed.setdefault((_key(group, default.package), default.parent), []).append(default)
+        for (key, _), several in listed.items():
+            # Of the device there is one, though it has no target.
+            rivals = [each for each in several if key == "device" or self._makes(each, defaults, repo)]
+            if len(rivals) > 1:
+                raise _merged(key, [str(each.config_path).rpartition("/")[2] for each in rivals])
+        return super()._compose_config_from_defaults_list(defaults, repo)
+
+    def _makes(
+        self, default: ResultDefault, defaults: Sequence[ResultDefault], repo: IConfigRepository
+    ) -> bool:
+        """Tell whether a file, or one that it builds upon, names what its node makes."""
+        loaded = self._load_single_config(default=default, repo=repo).config
+        below = [each for each in defaults if each.parent == default.config_path and not each.is_self]
+        return OmegaConf.select(loaded, f"{default.package}._target_") is not None or any(
+            self._makes(each, defaults, repo) for each in below if each.package == default.package
+        )
+
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
         parsed, self._files = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
         return parsed, self._files
+
+
+def _group(path: str | None) -> str:
+    return (path or "").rpartition("/")[0]
+
+
+def _key(group: str, package: str) -> str:
+    return group if package == group.replace("/", ".") else f"{group}@{package}"
+
+
+def _merged(key: str, names: Sequence[str]) -> UsageError:
+    """Return what to say of choices of which Hydra would make one node."""
+    if key in config.CHAINS:
+        return UsageError(
+            f"{key} is a list of choices in a sweep or in a file's defaults: name each link, as in "
+            f"{key}@{key}.first={names[0]}, or /{key}@{key}.first: {names[0]} in the file"
+        )
+    cure = f"give one of them, as {key}={names[0]}"
+    if not key.startswith("hydra/"):
+        cure += f", or --multirun {key}={','.join(names)} to try each"
+    return UsageError(f"{key}=[{','.join(names)}] chooses {len(names)}, and there is one: {cure}")
 
 
 @contextmanager

@@ -63,7 +63,13 @@ class Manifest:
 
     @classmethod
     def of(cls, config: DictConfig, arguments: Sequence[str] = ()) -> Manifest:
-        """Return what Hydra's configuration of a multirun and the command's arguments say."""
+        """Return what Hydra's configuration of a multirun and the command's arguments say.
+
+        Raises
+        ------
+        UsageError
+            Where a key has no values to sweep over.
+        """
         given = config.hydra.overrides
         overrides = [*map(str, given.hydra), *map(str, given.task)]
         choices = config.hydra.runtime.choices
@@ -73,6 +79,9 @@ class Manifest:
         parameters = sweeper.get("params") or {}
         swept = read_words(f"{key}={value}" for key, value in parameters.items())
         swept = {key: word for key, word in {**swept, **words}.items() if word.is_swept}
+        for key, word in swept.items():
+            if word.values is not None and not word.values:
+                raise UsageError(f"{key}={word.value} has no values, and so there are no jobs: give one")
         name = str(choices.get("hydra/sweeper"))
         counts = [len(word.values) if word.values is not None else 0 for word in swept.values()]
         limit = sweeper.get("n_trials", sweeper.get("members"))

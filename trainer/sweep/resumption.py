@@ -68,7 +68,9 @@ def continued(manifest: Manifest, words: Sequence[str], folder: Path) -> tuple[s
     _check_epochs(manifest, then, now, folder)
     is_changed = {key for key in now if is_of_the_machine(key) or key == EPOCHS}
     if now.keys() - is_changed:
-        bound = {key: word for key, word in then.items() if key != EPOCHS}
+        # What was typed comes first, before what was left out.
+        keys = [*(key for key in now if key in then), *then]
+        bound = {key: then[key] for key in keys if key != EPOCHS}
         found = differences(bound, {key: word for key, word in now.items() if key != EPOCHS})
         if found:
             raise UsageError(

@@ -9,11 +9,13 @@ function drawFront() {
   pairs.forEach(([x, y], place) => draw(grid.children[place], frontTraces(x, y), {xaxis: frontAxis(x), yaxis: frontAxis(y)}));
 }
 
+/* The front lies where all are good: a few poor jobs must not push it into a corner. */
 function frontAxis(at) {
-  const {names, labels, values} = content.front;
-  return axis(labels[at], {
-    type: !isFraction(names[at]) && isWide(values.flatMap((each) => (each ? [each[at]] : []))) ? "log" : "linear", ...(isFraction(names[at]) ? {tickformat: ".4~p"} : {}),
-  });
+  const {names, labels, values} = content.front, known = values.flatMap((each) => (each ? [each[at]] : []));
+  if (isFraction(names[at])) return axis(labels[at], {tickformat: ".4~p"});
+  /* Of less than two powers of ten, one alone might be written. */
+  if (isWide(known, 10)) return axis(labels[at], {type: "log", ...(isWide(known) ? {} : {dtick: "D2", minorloglabels: "complete"})});
+  return axis(labels[at], known.every(Number.isInteger) ? {tickformat: ",~r"} : {});
 }
 
 function frontTraces(x, y) {

@@ -50,12 +50,13 @@ function hoverFormat(name) {
   return isFraction(name) ? ".2%" : ".5~g";
 }
 
-function isWide(values) {
+/* Whether amounts span so much, and most of them so little of it, that their logarithms say more. */
+function isWide(values, ratio = 100) {
   const known = values.filter((value) => value !== null && value !== undefined);
   if (known.length < 2) return false;
   known.sort((a, b) => a - b);
   const least = known[0], most = known[known.length - 1];
-  return least > 0 && most >= 100 * least && known[known.length >> 1] <= 0.2 * most;
+  return least > 0 && most >= ratio * least && known[known.length >> 1] <= 0.2 * most;
 }
 
 function draw(id, traces, layout) {

@@ -50,12 +50,20 @@ function lineagePoints() {
   const told = ({number, parent, score: value, hyperparameters}) => [
     `<b>member ${number}</b>${parent === null ? "" : ` from ${parent}`}`, `${safe(label(content.metric))} ${shown(content.metric, value)}`,
     ...Object.entries(hyperparameters).map(([name, number_]) => `${safe(name)} ${safe(plain(number_))}`)].join("<br>");
-  const isMax = content.modes[content.metric] === "max";
+  const isMax = content.modes[content.metric] === "max", name = content.metric;
+  const scores = points.map(({score: value}) => value), isLogarithmic = !isFraction(name) && isWide(scores, 10);
   return {
     type: "scatter", mode: "markers", x: points.map(({epoch}) => epoch), y: points.map(({number}) => number), text: points.map(told), hovertemplate: "%{text}<extra></extra>",
-    marker: {size: 9, color: points.map(({score: value}) => value), colorscale: "Cividis", reversescale: !isMax, showscale: true,
-      colorbar: {title: {text: safe(label(content.metric)), side: "right"}, thickness: 12, outlinewidth: 0, ...(isFraction(content.metric) ? {tickformat: ".4~p"} : {})}},
+    marker: {size: 9, color: isLogarithmic ? scores.map((value) => value && Math.log10(value)) : scores, colorscale: "Cividis", reversescale: !isMax, showscale: true,
+      colorbar: {title: {text: safe(label(content.metric)), side: "right"}, thickness: 12, outlinewidth: 0, ...(isLogarithmic ? colourMarks(name, scores) : isFraction(name) ? {tickformat: ".4~p"} : {})}},
   };
+}
+
+/* Amounts beside colours that stand for logarithms: five, from the least to the greatest. */
+function colourMarks(name, values) {
+  const known = values.filter((value) => value !== null).map(Math.log10), least = Math.min(...known), most = Math.max(...known);
+  const tickvals = [0, 0.25, 0.5, 0.75, 1].map((part) => least + part * (most - least));
+  return {tickvals, ticktext: tickvals.map((value) => shown(name, 10 ** value))};
 }
 
 function drawMembers() {

@@ -17,6 +17,7 @@ function plain(value) {
 function shown(name, value) {
   if (value === null || value === undefined) return "";
   if (isFraction(name)) return (100 * value).toFixed(2) + " %";
+  if (Math.abs(value) >= 1e9) return Number(value.toPrecision(6)).toExponential();
   if (Number.isInteger(value)) return String(value);
   if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(2);
   return Math.abs(value) < 100 ? value.toFixed(4) : String(Number(value.toPrecision(6)));
