@@ -11,9 +11,6 @@ a number.
 from __future__ import annotations
 
 ZEROS = """
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 namespace {
 
 // Bytes of a panel's block that stay in the first cache, vectors of a panel, and numbers of a group of rows
@@ -38,27 +35,30 @@ double filled(const Factor& left, int64_t rows, int64_t terms) {
     return (double)count / (SAMPLES * LANES * LANES);
 }
 
-// A few numbers and zeros.
+// GCC's own names, since the header with the common ones takes half a second to compile.
+#if defined(__AVX512F__) && !defined(__clang__)
+#define COMPRESSES
+typedef Integer Places __attribute__((vector_size(BYTES), may_alias));
+typedef Integer LoosePlaces __attribute__((vector_size(BYTES), aligned(sizeof(Integer)), may_alias));
+enum { NOT_EQUAL = 4, AS_SET = 4 };  // or not a number; the rounding that is set
+
 inline Vector some(const Real* from, int width) {
-#if defined(__AVX512F__)
-    return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1u << width) - 1), from);
-#else
-    return part(from, width);
-#endif
+    return __builtin_ia32_loadups512_mask(from, Vector{}, (unsigned short)((1u << width) - 1));
 }
+#else
+inline Vector some(const Real* from, int width) { return part(from, width); }
+#endif
 
 // The numbers of a part of a line that are not zero, and the place of each, of which the first is at `place`
 // and the next ones `step` on; both have room for a vector more.
 inline int gathered(const Real* line, int width, int32_t place, int32_t step, Real* values, int32_t* places) {
-#if defined(__AVX512F__)
-    const __m512 found = (__m512)some(line, width);
-    const __mmask16 full = _mm512_cmp_ps_mask(found, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+#if defined(COMPRESSES)
+    const Vector found = some(line, width);
+    const unsigned short full = __builtin_ia32_cmpps512_mask(found, Vector{}, NOT_EQUAL, 0xffff, AS_SET);
     if (!full) return 0;
-    const __m512i order = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i steps = _mm512_mullo_epi32(order, _mm512_set1_epi32(step));
-    const __m512i all = _mm512_add_epi32(steps, _mm512_set1_epi32(place));
-    _mm512_storeu_ps(values, _mm512_maskz_compress_ps(full, found));
-    _mm512_storeu_si512(places, _mm512_maskz_compress_epi32(full, all));
+    const Places order = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    store(values, __builtin_ia32_compresssf512_mask(found, Vector{}, full));
+    *(LoosePlaces*)places = __builtin_ia32_compresssi512_mask(place + order * step, Places{}, full);
     return __builtin_popcount(full);
 #else
     int full = 0, count = 0;
