@@ -18,6 +18,8 @@ struct Member {
     Own own;
     npy_intp outer, inner, step;  // rows, their length, and of what one piece has so many
     npy_intp shift;               // elements before the first that begins a line of the cache
+    bool flat;                    // one row, of which pieces are made
+    double* rows;                 // sums that lie as rows, for each piece
     uint32_t first;               // its first piece
 };
 
@@ -37,16 +39,17 @@ void work_piece(const Job& job, uint32_t piece) {
     }
     Member& m = job.members[low];
     double* const sums = job.sums + (size_t)piece * SUMS;
+    double* const rows = m.rows + (size_t)(piece - m.first) * ROWS * m.inner;
     npy_intp at = (npy_intp)(piece - m.first) * m.step;
-    if (m.outer == 1) {
+    if (m.flat) {
         const npy_intp rest = m.inner - m.shift, end = m.shift + (at + m.step < rest ? at + m.step : rest);
-        if (!at && m.shift) kernel(m.in, m.out, *job.common, m.own, 0, 0, 0, m.shift, sums);
+        if (!at && m.shift) kernel(m.in, m.out, *job.common, m.own, 0, 0, 0, m.shift, sums, rows);
         at += m.shift;
-        if (at < end) kernel(m.in, m.out, *job.common, m.own, 0, at, at, end - at, sums);
+        if (at < end) kernel(m.in, m.out, *job.common, m.own, 0, at, at, end - at, sums, rows);
     } else {
         const npy_intp end = at + m.step < m.outer ? at + m.step : m.outer;
         for (npy_intp row = at; row < end; ++row)
-            kernel(m.in, m.out, *job.common, m.own, row, row * m.inner, 0, m.inner, sums);
+            kernel(m.in, m.out, *job.common, m.own, row, row * m.inner, 0, m.inner, sums, rows);
     }
 }
 
@@ -86,9 +89,9 @@ int refuse(PyArrayObject* first, PyArrayObject* other, const char* what) {
 // A vector in two lines of the cache costs two accesses, and what malloc gives often begins within a line.
 // Sums are of pieces that do not depend on where the arrays lie.
 npy_intp lead(const Member& m) {
-    if (SUMS || m.outer != 1) return 0;
+    if (SUMS || !m.flat) return 0;
     for (int k = 0; k < RESULTS; ++k) {
-        if (!STREAMS[k]) continue;
+        if (RESULT_KINDS[k] != FULL) continue;
         const size_t item = RESULT_TYPES[k] == NPY_FLOAT ? 4 : 8;
         const npy_intp before = (npy_intp)((64 - (size_t)m.out[k] % 64) % 64 / item);
         return before < m.inner ? before : m.inner;
@@ -120,7 +123,10 @@ int arrange(Member& m, PyObject* in, PyObject* out, long first_in, long first_ou
         for (npy_intp axis = 0; axis < split; ++axis) m.outer *= PyArray_DIMS(full)[axis];
         m.inner = m.outer ? m.inner / m.outer : 0;
     }
-    m.step = m.outer == 1 ? PIECE : 1 + PIECE / (m.inner + 1);
+    m.flat = m.outer == 1 && !ALONG;
+    m.step = m.flat ? PIECE : 1 + PIECE / (m.inner + 1);
+    // Each piece has a row of sums of its own.
+    if (ROWS && m.step < m.outer / 16 + 1) m.step = m.outer / 16 + 1;
     for (int k = 0; k < LEAVES; ++k) {
         if (KINDS[k] != SCALAR) {
             arrays[k] = in_order(arrays[k], fortran, kept);
@@ -132,7 +138,15 @@ int arrange(Member& m, PyObject* in, PyObject* out, long first_in, long first_ou
     }
     for (int k = 0; k < RESULTS; ++k) {
         PyObject* const cell = cell_of(out, first_out + k);
-        if (!STREAMS[k]) continue;
+        if (RESULT_KINDS[k] == ROW || RESULT_KINDS[k] == COLUMN) {
+            const bool row = RESULT_KINDS[k] == ROW;
+            const int axes = row ? PyArray_NDIM(full) - (int)split : (int)split;
+            PyArrayObject* const made =
+                array_out(cell, axes, PyArray_DIMS(full) + (row ? split : 0), RESULT_TYPES[k], false);
+            if (!made) return -1;
+            m.out[k] = PyArray_BYTES(made);
+        }
+        if (RESULT_KINDS[k] != FULL) continue;
         const npy_int64 over = overwritten[k];
         if (over >= 0 && given[over] == arrays[over] && PyArray_ISWRITEABLE(arrays[over])) {
             Py_INCREF(arrays[over]);
@@ -164,6 +178,19 @@ int put_scalar(PyObject* cell, int type, double value) {
     return 0;
 }
 
+// Sums that lie as a row, of all pieces.
+void add_rows(const Member& m, uint32_t pieces, int which, char* out, int type) {
+    double* const total = m.rows + which * m.inner;
+    for (size_t piece = 1; piece < pieces; ++piece) {
+        const double* const row = total + piece * ROWS * m.inner;
+        #pragma GCC ivdep
+        for (npy_intp i = 0; i < m.inner; ++i) total[i] += row[i];
+    }
+    for (npy_intp i = 0; i < m.inner; ++i)
+        if (type == NPY_FLOAT) ((npy_float32*)out)[i] = pieces ? (npy_float32)total[i] : 0;
+        else ((npy_float64*)out)[i] = pieces ? total[i] : 0;
+}
+
 int run_members(const Common& common, PyObject* in, PyObject* out, const npy_int64* numbers, PyObject* kept) {
     const long count = (long)numbers[0];
     const npy_int64 *overwritten = numbers + 1, *splits = overwritten + RESULTS;
@@ -178,25 +205,35 @@ int run_members(const Common& common, PyObject* in, PyObject* out, const npy_int
         if (failed) break;
         own_scalars(common, m.in, m.own);
         m.first = job.pieces;
-        job.pieces += (uint32_t)(((m.outer == 1 ? m.inner : m.outer) + m.step - 1) / m.step);
+        const npy_intp pieces = ((m.flat ? m.inner : m.outer) + m.step - 1) / m.step;
+        job.pieces += (uint32_t)pieces;
         elements += m.outer * m.inner;
+        if (ROWS && !(m.rows = (double*)calloc((size_t)pieces * ROWS * m.inner + 1, sizeof(double)))) {
+            PyErr_NoMemory();
+            failed = -1;
+        }
     }
     if (!failed && SUMS && !(job.sums = (double*)calloc((size_t)job.pieces * SUMS + 1, sizeof(double)))) {
         PyErr_NoMemory();
         failed = -1;
     }
     if (!failed && job.pieces) share_out(job, elements);
-    for (long k = 0; k < count && !failed && SUMS; ++k) {
-        const uint32_t end = k + 1 < count ? job.members[k + 1].first : job.pieces;
-        for (int r = 0, s = 0; r < RESULTS && !failed; ++r) {
-            if (STREAMS[r]) continue;
-            double total = 0;
-            for (uint32_t piece = job.members[k].first; piece < end; ++piece)
-                total += job.sums[(size_t)piece * SUMS + s];
-            failed = put_scalar(cell_of(out, COMMON_RESULTS + k * RESULTS + r), RESULT_TYPES[r], total);
-            ++s;
+    for (long k = 0; k < count && !failed && (SUMS || ROWS); ++k) {
+        const Member& m = job.members[k];
+        const uint32_t pieces = (k + 1 < count ? job.members[k + 1].first : job.pieces) - m.first;
+        for (int r = 0, s = 0, along = 0; r < RESULTS && !failed; ++r) {
+            if (RESULT_KINDS[r] == ROW) {
+                add_rows(m, pieces, along++, m.out[r], RESULT_TYPES[r]);
+            } else if (RESULT_KINDS[r] == SCALAR) {
+                double total = 0;
+                for (uint32_t piece = 0; piece < pieces; ++piece)
+                    total += job.sums[(size_t)(m.first + piece) * SUMS + s];
+                failed = put_scalar(cell_of(out, COMMON_RESULTS + k * RESULTS + r), RESULT_TYPES[r], total);
+                ++s;
+            }
         }
     }
+    for (long k = 0; k < count; ++k) free(job.members[k].rows);
     free(job.sums);
     free(job.members);
     return failed;

@@ -14,7 +14,7 @@ from trainer.kernels.fused.graphs import nodes_between, rebuilt
 from trainer.kernels.fused.norms import known_sums
 from trainer.kernels.fused.operation import fused_node
 from trainer.kernels.fused.program import write
-from trainer.kernels.fused.squares import with_squares
+from trainer.kernels.fused.squares import is_squares, with_squares
 from trainer.kernels.fused.stages import Stages
 from trainer.kernels.fused.trace import SCALAR, STREAM, TOTAL, Trace, Unfit
 
@@ -26,8 +26,8 @@ def fuse(updates: Mapping[Any, Any], gradients: Collection[Any] = ()) -> Updates
 
     What is elementwise of an update goes into a kernel: of all parameters whose updates are the same
     mathematics, into one, with their states, and with the scalars that they share. What is not, such as the
-    largest element of a row, stays as it is between two kernels; the total of a tensor is summed by a
-    kernel. The new values are those of the symbolic updates to rounding.
+    largest element of a row, stays as it is between two kernels; the total of a tensor and the squares of
+    its rows or columns are summed by a kernel. The new values are those of the symbolic updates to rounding.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ def fuse(updates: Mapping[Any, Any], gradients: Collection[Any] = ()) -> Updates
             if _is_computed_scalar(each) and stages.of.get(each, stage + 1) <= stage and each not in scalars
         ]
         wanted += [each for each in stages.handed(stage) if each not in wanted]
-        regions = regions_of([*wanted, *stages.totals(stage)], {*stages.starts, *made})
+        sums = [*stages.totals(stage), *stages.squares(stage)]
+        regions = regions_of([*wanted, *sums], {*stages.starts, *made})
         for group in groups_of(regions):
             inputs = stages.rebuilt(group.reads, made)
             outputs = group.fused(inputs, alone, updates)
@@ -208,7 +209,8 @@ def regions_of(
 def _traced(outputs: Sequence[Any], stops: Collection[Any], reads_scalars: bool) -> Trace | None:
     """Trace outputs that belong together; None where they make no program."""
     first = outputs[0]
-    pattern = first.owner.inputs[0].broadcastable if is_scalar(first) else first.broadcastable
+    is_sum = is_scalar(first) or is_squares(first.owner)
+    pattern = first.owner.inputs[0].broadcastable if is_sum else first.broadcastable
     trace = Trace(pattern, stops, reads_scalars)
     try:
         for output in outputs:

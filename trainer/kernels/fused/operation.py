@@ -13,7 +13,7 @@ from theano.gof import Apply
 
 from trainer.kernels.fused.graphs import nodes_between, rebuilt
 from trainer.kernels.fused.program import Program
-from trainer.kernels.fused.trace import STREAM
+from trainer.kernels.fused.trace import COLUMN, ROW, STREAM, Result
 from trainer.kernels.plans import Planned
 
 Example = tuple[list[Any], list[Any]]
@@ -84,7 +84,7 @@ class FusedUpdate(Planned):
             read = self.of_member(inputs, member)
             stream = next(v for v, leaf in zip(read, program.leaves, strict=True) if leaf.kind == STREAM)
             results += [
-                tensor.TensorType(result.dtype, stream.broadcastable if result.kind == STREAM else ())()
+                tensor.TensorType(result.dtype, self._part(stream.broadcastable, result, member))()
                 for result in program.results
             ]
         return Apply(self, list(inputs), results)
@@ -101,8 +101,15 @@ class FusedUpdate(Planned):
         stream = [leaf.kind for leaf in program.leaves].index(STREAM)
         for member in range(self.members):
             shape = self.of_member(shapes, member)[stream]
-            known += [shape if result.kind == STREAM else () for result in program.results]
+            known += [self._part(shape, result, member) for result in program.results]
         return known
+
+    def _part(self, of_stream: Any, result: Result, member: int) -> Any:
+        """Give what a result has of its parameter's shape, or of its pattern."""
+        split = self.splits[member]
+        if result.kind == STREAM:
+            return of_stream
+        return of_stream[split:] if result.kind == ROW else of_stream[:split] if result.kind == COLUMN else ()
 
     def kernel(self) -> str:
         """Give the C of the program."""

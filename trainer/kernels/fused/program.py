@@ -153,37 +153,47 @@ class _Writer:
                 start = "base" if leaf.kind == STREAM else "at"
                 pointers.append(f"const {kind}* const in_{name} = (const {kind}*)in[{at}] + {start};")
                 loads.append(f"const {kind} {name} = in_{name}[i];")
-        stores, sums = [], []
+        stores, sums, totals, rows = [], [], 0, 0
         for at, result in enumerate(self.results):
+            kind, square = f"npy_{result.dtype}", f"(double){result.name} * (double){result.name}"
             if result.kind == STREAM:
-                kind = f"npy_{result.dtype}"
                 pointers.append(f"{kind}* const out_{at} = ({kind}*)out[{at}] + base;")
                 stores.append(f"out_{at}[i] = {result.name};")
+            elif result.kind == ROW:
+                pointers.append(f"double* const row_{at} = rows + {rows} * count;")
+                stores.append(f"row_{at}[i] += {square};")
+                rows += 1
+            elif result.kind == COLUMN:
+                sums.append((square, f"(({kind}*)out[{at}])[row] = ({kind})"))
             else:
-                sums.append(result.name)
+                sums.append((f"(double){result.name}", f"sums[{totals}] += "))
+                totals += 1
         body = [*loads, *self._statements(_OF_ELEMENT), *stores]
         head = (
             "static void kernel(char* const* in, char* const* out, const Common& common, const Own& own, "
-            "npy_intp row, npy_intp base, npy_intp at, npy_intp count, double* sums)"
+            "npy_intp row, npy_intp base, npy_intp at, npy_intp count, double* sums, double* rows)"
         )
         return _function(head, [*known, *self._statements(_OF_ROW), *pointers, *_loop(body, sums)])
 
     def _constants(self) -> str:
         own = [self.trace.leaves[place] for place in self.own]
+        along = any(result.kind in (ROW, COLUMN) for result in self.results)
         numbers = {
             "LEAVES": len(own),
             "RESULTS": len(self.results),
             "COMMONS": len(self.common),
             "COMMON_RESULTS": len(self.common_results),
             "SUMS": sum(result.kind == TOTAL for result in self.results),
-            "PARTIAL": int(any(leaf.kind in (ROW, COLUMN) for leaf in own)),
+            "ROWS": sum(result.kind == ROW for result in self.results),
+            "ALONG": int(along),
+            "PARTIAL": int(along or any(leaf.kind in (ROW, COLUMN) for leaf in own)),
             "STREAM_BYTES": sum(4 + 4 * leaf.dtype.endswith("64") for leaf in own if leaf.kind == STREAM),
         }
-        kinds = {STREAM: "FULL", ROW: "ROW", COLUMN: "COLUMN", SCALAR: "SCALAR"}
+        kinds = {STREAM: "FULL", ROW: "ROW", COLUMN: "COLUMN", SCALAR: "SCALAR", TOTAL: "SCALAR"}
         tables = {
             "KINDS": [kinds[leaf.kind] for leaf in own],
             "TYPES": [_number(leaf.dtype) for leaf in own],
-            "STREAMS": [str(int(result.kind == STREAM)) for result in self.results],
+            "RESULT_KINDS": [kinds[result.kind] for result in self.results],
             "RESULT_TYPES": [_number(result.dtype) for result in self.results],
             "COMMON_TYPES": [_number(self.trace.leaves[place].dtype) for place in self.common],
             "COMMON_RESULT_TYPES": [_number(result.dtype) for result in self.common_results],
@@ -195,11 +205,23 @@ class _Writer:
         return "\n".join(lines)
 
 
-def _loop(body: Sequence[str], sums: Sequence[str]) -> list[str]:
-    """Write the loop over elements; with sums, so many of each beside each other as let it use vectors."""
+def _loop(body: Sequence[str], sums: Sequence[tuple[str, str]]) -> list[str]:
+    """Write the loop over elements; with sums, so many of each beside each other as let it use vectors.
+
+    Parameters
+    ----------
+    body : sequence of str
+        What is done for an element.
+    sums : sequence of pairs of str
+        The terms of each sum, and what it is added or assigned to.
+    """
     if not sums:
         return ["#pragma GCC ivdep", "for (npy_intp i = 0; i < count; ++i) {", *body, "}"]
-    adds = [f"sum_{k}[i - start] += (double){name};" for k, name in enumerate(sums)]
+    adds = [f"sum_{k}[i - start] += {term};" for k, (term, _) in enumerate(sums)]
+    added = [
+        f"{{ double all = 0; for (int lane = 0; lane < LANES; ++lane) all += sum_{k}[lane]; {target}all; }}"
+        for k, (_, target) in enumerate(sums)
+    ]
     return [
         "enum { LANES = 16 };",
         *(f"double sum_{k}[LANES] = {{0}};" for k in range(len(sums))),
@@ -212,7 +234,7 @@ def _loop(body: Sequence[str], sums: Sequence[str]) -> list[str]:
         "for (npy_intp i = start; i < count; ++i) {",
         *(*body, *adds),
         "}",
-        *(f"for (int lane = 0; lane < LANES; ++lane) sums[{k}] += sum_{k}[lane];" for k in range(len(sums))),
+        *added,
     ]
 
 

@@ -76,6 +76,11 @@ def with_squares(updates: Mapping[Any, Any], starts: Collection[Any]) -> Mapping
     return {variable: known.get(each, each) for variable, each in updates.items()}
 
 
+def is_squares(node: Any) -> bool:
+    """Tell whether a node is such an operation."""
+    return node is not None and isinstance(node.op, SquaresAlong)
+
+
 def _operation(node: Any) -> SquaresAlong | None:
     """Give the operation that does what a sum and the squares before it do, or None."""
     (squared, *_), (result, *_) = node.inputs or [None], node.outputs

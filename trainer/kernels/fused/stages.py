@@ -9,6 +9,7 @@ from theano import tensor
 
 from trainer.kernels.fused.expressions import is_elementwise, is_scalar, is_total
 from trainer.kernels.fused.graphs import nodes_between, rebuilt
+from trainer.kernels.fused.squares import is_squares
 from trainer.kernels.fused.trace import fits
 
 
@@ -85,6 +86,14 @@ class Stages:
             and node.outputs[0].ndim == 0
             and node.inputs[0] in self._belongs
             and self.of.get(node.inputs[0], 0) == stage
+        ]
+
+    def squares(self, stage: int) -> list[Any]:
+        """Give the sums of squares, along some axes, of what a kernel of this stage computes."""
+        return [
+            node.outputs[0]
+            for node in self.nodes
+            if is_squares(node) and node.inputs[0] in self._computed and self.of[node.inputs[0]] == stage
         ]
 
     @property

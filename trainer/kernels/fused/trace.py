@@ -16,6 +16,7 @@ from trainer.kernels.fused.expressions import (
     split_of,
     statement,
 )
+from trainer.kernels.fused.squares import is_squares
 
 STREAM, ROW, COLUMN, SCALAR, TOTAL = "stream", "row", "column", "scalar", "total"
 
@@ -40,7 +41,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class Result:
-    """What a program gives: a tensor, a total over a tensor, or a scalar, and the name of its element."""
+    """What a program gives, and the name of its element.
+
+    A tensor; of a tensor the total, or a row or column of sums of squares; or a scalar.
+    """
 
     kind: str
     dtype: str
@@ -81,7 +85,7 @@ class Trace:
         return tuple(self.leaves), tuple(self.statements), tuple(self.results)
 
     def add(self, output: Any) -> None:
-        """Trace an expression: a tensor, a scalar, or the total of a tensor.
+        """Trace an expression: a tensor, a scalar, the total of a tensor, or sums of its squares.
 
         Raises
         ------
@@ -91,6 +95,10 @@ class Trace:
         kind, computed = STREAM, output
         if is_total(output.owner) and output not in self.stops:
             kind, computed = TOTAL, output.owner.inputs[0]
+        elif is_squares(output.owner) and output not in self.stops:
+            operation = output.owner.op
+            kind, computed = ROW if operation.leading else COLUMN, output.owner.inputs[0]
+            self._splits(operation.split)
         elif is_scalar(output):
             kind, computed = SCALAR, plain(output)
         self.results.append(Result(kind, output.dtype, self._name(computed)))
@@ -140,12 +148,15 @@ class Trace:
             kind = SCALAR
         elif variable.broadcastable != self.pattern:
             kind, split = split_of(self.pattern, variable.broadcastable) or ("", 0)
-            if not split or self.split not in (0, split):
-                raise Unfit
-            self.split = split
+            self._splits(split)
         self._names[variable] = f"x{len(self.leaves)}"
         self.variables.append(variable)
         self.leaves.append(Leaf(kind, variable.dtype))
+
+    def _splits(self, split: int) -> None:
+        if not split or self.split not in (0, split):
+            raise Unfit
+        self.split = split
 
 
 def fits(pattern: Pattern, given: Any) -> bool:
