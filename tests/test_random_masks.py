@@ -15,7 +15,7 @@ from theano import tensor
 from trainer import runtime
 from trainer.errors import UsageError
 from trainer.kernels.random import RandomMasks
-from trainer.kernels.random_symbolic import words_of
+from trainer.kernels.random_symbolic import places_of, words_of
 from trainer.kernels.random_words import philox, words
 from trainer.layers import Dropout
 from trainer.models import Network
@@ -160,3 +160,14 @@ def test_an_older_runs_random_state_is_refused() -> None:
     name = f"random.{state.name}"
     with pytest.raises(UsageError, match=rf"{name} has the shape \(60, 6\), but this .* has \(2,\)"):
         check_state({name: state}, {name: np.zeros((60, 6), np.int32)}, "last")
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 0, 4), (3, 4), (2, 3, 1, 5)])
+def test_places_are_counted_along_each_axis_alone(shape: tuple[int, ...]) -> None:
+    x = tensor.TensorType("float32", [False] * len(shape))()
+    function = theano.function([x], places_of(x), on_unused_input="ignore", mode=PYTHON)
+    found = function(np.zeros(shape, "float32"))
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, np.arange(np.prod(shape, dtype=int)).reshape(shape))
+    operations = [type(node.op) for node in function.maker.fgraph.toposort()]
+    assert operations.count(tensor.ARange) == len(shape)

@@ -12,7 +12,7 @@ from theano import tensor
 from theano.gof import Apply
 
 from trainer.kernels.plans import Planned
-from trainer.kernels.random_symbolic import words_at
+from trainer.kernels.random_symbolic import places_of, words_at
 from trainer.kernels.random_words import GROUP, LANES, PHILOX, words
 
 # Two words make two normal numbers (Box and Muller); of places that differ in this bit alone.
@@ -90,7 +90,7 @@ def noisy(x: Any, deviation: Any, state: Any) -> tuple[Any, Any]:
 
 def symbolic(x: Any, deviation: Any, state: Any) -> tuple[Any, Any]:
     """Do the same as `noisy` by Theano's elementwise operations, for devices other than the CPU."""
-    places = tensor.arange(x.size).reshape(x.shape, ndim=x.ndim)
+    places = places_of(x)
     first = tensor.eq(tensor.bitwise_and(places, np.int64(_PAIR)), 0)
     low = tensor.bitwise_and(places, np.int64(~_PAIR))
     first_word, second_word = words_at(state, low), words_at(state, low + np.int64(_PAIR))

@@ -74,7 +74,21 @@ def words_of(x: Any, state: Any) -> Any:
     state : symbolic vector of two int64
         The stream's key, and how many draws were made before.
     """
-    return words_at(state, tensor.arange(x.size).reshape(x.shape, ndim=x.ndim))
+    return words_at(state, places_of(x))
+
+
+def places_of(x: Any) -> Any:
+    """Give the place of each element of a tensor among all, as int64.
+
+    A device gets the places along each axis, which Theano counts on the CPU, and adds them up.
+    """
+    places: Any = np.int64(0)
+    step: Any = np.int64(1)
+    for axis in reversed(range(x.ndim)):
+        along = tensor.arange(x.shape[axis]) * step
+        places = places + along.dimshuffle(*(0 if each == axis else "x" for each in range(x.ndim)))
+        step = step * x.shape[axis]
+    return tensor.as_tensor_variable(places)
 
 
 def words_at(state: Any, places: Any) -> Any:
