@@ -37,6 +37,7 @@ SIZES = {
     "200 biases": ((100,),) * 200,
 }
 PEERS = ("fused", "foreach", "jax")
+PAUSE = 0.03  # seconds, in which the threads of who was timed last go to sleep
 
 
 def our_update(rule: str, shapes: Sequence[tuple[int, ...]]) -> Callable[[], Any]:
@@ -111,9 +112,13 @@ def measured(rule: str, size: str, rounds: int, asks: Sequence[Callable[..., Any
     seconds: dict[str, list[float]] = {}
     for number in range(rounds + 1):
         count = 3 if elements > 5_000_000 else 10
-        found: dict[str, Any] = {"ours": timed(ours, count), "copy": timed(copy, count)}
+        found: dict[str, Any] = {}
+        for name, update in (("ours", ours), ("copy", copy)):
+            time.sleep(PAUSE)
+            found[name] = timed(update, count)
         for peer in PEERS:
             for ask in asks:
+                time.sleep(PAUSE)
                 answer = ask(peer=peer, rule=rule, shapes=shapes, count=count, last=number == rounds)
                 if answer:
                     found[peer] = answer

@@ -49,6 +49,8 @@ struct Worker {
     Pool* pool;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
+    pthread_t thread;
+    int left;         // the core that it keeps off, or -1
     uint32_t ticket;  // the job that it is asked to help with
     int asleep;
 };
@@ -60,7 +62,6 @@ struct Pool {
     Task task;
     void* context;
     uint32_t count, shares, finished, job;
-    int core;  // the caller's
     Worker worker[MOST];
     Share share[MOST + 1];
 };
@@ -96,13 +97,15 @@ static void work(Pool* pool, uint32_t job, uint32_t own) {
     for (uint32_t k = 0; k < shares; ++k) work_off(pool, job, (own + k) % shares);
 }
 
-// A thread that is woken on the caller's core would wait for it, or take its time: it goes to another one.
-static void leave(int core) {
+// A thread that is woken on the caller's core would wait for it, or take its time: it is kept off that core
+// before it is woken.
+static void keep_off(Worker* worker, int core) {
 #if defined(__linux__)
     cpu_set_t others;
-    if (core < 0 || sched_getcpu() != core || sched_getaffinity(getpid(), sizeof others, &others)) return;
+    if (core < 0 || worker->left == core || sched_getaffinity(getpid(), sizeof others, &others)) return;
     CPU_CLR(core, &others);
-    if (CPU_COUNT(&others)) pthread_setaffinity_np(pthread_self(), sizeof others, &others);
+    if (CPU_COUNT(&others) && !pthread_setaffinity_np(worker->thread, sizeof others, &others))
+        worker->left = core;
 #endif
 }
 
@@ -124,15 +127,15 @@ static void* serve(void* argument) {
             pthread_mutex_unlock(&worker->mutex);
         }
         seen = ticket;
-        leave(__atomic_load_n(&worker->pool->core, __ATOMIC_RELAXED));
         work(worker->pool, ticket, (uint32_t)(worker - worker->pool->worker) + 1);
     }
     return NULL;
 }
 
-static void ask(Worker* worker, uint32_t job) {
+static void ask(Worker* worker, uint32_t job, int core) {
     __atomic_store_n(&worker->ticket, job, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&worker->asleep, __ATOMIC_SEQ_CST)) {
+        keep_off(worker, core);
         pthread_mutex_lock(&worker->mutex);
         pthread_cond_signal(&worker->wake);
         pthread_mutex_unlock(&worker->mutex);
@@ -149,6 +152,8 @@ static bool hire(Pool* pool) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, serve, worker)) return false;
     pthread_detach(thread);
+    worker->thread = thread;
+    worker->left = -1;
     ++pool->workers;
     return true;
 }
@@ -201,7 +206,9 @@ static void run(Pool::Task task, void* context, uint32_t count) {
     }
     while (pool->workers < (int)helpers && hire(pool)) {}
 #if defined(__linux__)
-    __atomic_store_n(&pool->core, sched_getcpu(), __ATOMIC_RELAXED);
+    const int core = sched_getcpu();
+#else
+    const int core = -1;
 #endif
     const uint32_t job = ++pool->job ? pool->job : ++pool->job;
     // Whoever is still looking at the last job finds it closed before it finds the new one's numbers.
@@ -214,7 +221,7 @@ static void run(Pool::Task task, void* context, uint32_t count) {
     for (uint32_t k = 0; k <= helpers; ++k)
         __atomic_store_n(&pool->share[k].next, (uint64_t)job << 32 | first_of(count, k, helpers + 1),
                          __ATOMIC_RELEASE);
-    for (int k = 0; k < (int)helpers && k < pool->workers; ++k) ask(&pool->worker[k], job);
+    for (int k = 0; k < (int)helpers && k < pool->workers; ++k) ask(&pool->worker[k], job, core);
     work(pool, job, 0);
     for (int k = 0; __atomic_load_n(&pool->finished, __ATOMIC_ACQUIRE) != count; ++k)
         if (k < 10000) relax(); else sched_yield();
