@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from trainer import runtime
@@ -39,6 +40,14 @@ def rules() -> dict[str, Any]:
 
 def _is_on_device(node: Any) -> bool:
     return all(type(each.type).__name__ == "GpuArrayType" for each in node.outputs)
+
+
+def _apart(found: Iterable[Any], wanted: Iterable[Any]) -> float:
+    """Give the largest difference; not a number, where there is one."""
+    import numpy as np
+
+    pairs = zip(found, wanted, strict=True)
+    return float(np.max([np.abs(np.asarray(one) - other).max(initial=0) for one, other in pairs]))
 
 
 def lacking() -> str:
@@ -103,10 +112,7 @@ def recurrent() -> dict[str, float]:
         theirs = converted(kind, table, "gradient_of_", gradient=True)
         expected = [table["last"], table["gradient_of_x"].swapaxes(0, 1)]
         expected += [theirs[parameter.name.split(".")[1]] for parameter in network.parameters]
-        worst[kind] = max(
-            float(np.abs(np.asarray(found) - wanted).max())
-            for found, wanted in zip(compute(), expected, strict=True)
-        )
+        worst[kind] = _apart(compute(), expected)
     return worst
 
 
@@ -151,9 +157,7 @@ def cells() -> dict[str, float]:
         expected += [d_sums, *([d_recurrent] if d_recurrent is not d_sums else []), *d_states]
         backward = recurrent.GpuRecurrenceGradient(cell, True, True, "float64", (True,) * cell.states)
         found += run(backward, found[0], weights, mask, *states, *found[1:], *arriving)
-        worst[f"{kind.__name__} {activation}"] = max(
-            float(np.abs(one - other).max(initial=0)) for one, other in zip(found, expected, strict=True)
-        )
+        worst[f"{kind.__name__} {activation}"] = _apart(found, expected)
     return worst
 
 
@@ -185,21 +189,68 @@ def fused() -> dict[str, list[int]]:
     return found
 
 
-def words() -> list[int]:
-    """Draw random words."""
+def passes() -> dict[str, float]:
+    """Compute layers' biases, activations and dropout, and say how far they and their gradients are off."""
+    from collections import OrderedDict
+
+    import numpy as np
+    import theano
+
+    from tests.test_masks_after_activations import REFERENCES
+    from trainer.kernels.activation import activated
+    from trainer.kernels.random import RandomMasks
+    from trainer.kernels.random_words import mask
+
+    random = np.random.default_rng(0)
+    worst: dict[str, float] = {}
+    for function, (value, slope) in REFERENCES.items():
+        for shape in ((150, 13), (5, 3, 7, 6)):
+            x, g = (theano.shared(random.normal(size=shape)) for _ in range(2))
+            b = theano.shared(random.normal(size=shape[1]))
+            masks = RandomMasks(3, function)
+            # What is activated is kept in the first case, and may be written over in the second.
+            y, again = (activated(each, b, function) for each in (x * 1, x + 1))
+            dropped = masks.dropped(y, 0.3)
+            gradients = theano.grad(None, [x, b], known_grads=OrderedDict([(dropped, g * 1), (again, g + 1)]))
+            compute = theano.function([], [dropped, again, *gradients])
+            runtime.place(compute)
+            others = tuple(axis for axis in range(len(shape)) if axis != 1)
+            for _ in range(2):
+                kept = mask(masks.states[0].get_value(), 0.3, shape, "float64")
+                found = [np.asarray(each) for each in compute()]
+                biased = x.get_value() + b.get_value().reshape(-1, *[1] * (len(shape) - 2))
+                to_x = g.get_value() * slope(biased) * kept + (g.get_value() + 1) * slope(biased + 1)
+                wanted = [value(biased) * kept, value(biased + 1), to_x, to_x.sum(axis=others)]
+                case = f"{function} {len(shape)}"
+                worst[case] = float(np.maximum(worst.get(case, 0), _apart(found, wanted)))
+    return worst
+
+
+def drawn() -> dict[str, list[float]]:
+    """Draw masks, dropped from a tensor and behind a layer, and noise."""
     import numpy as np
     import theano
     from theano import tensor
 
-    from trainer.kernels.random_symbolic import words_of
+    from trainer.kernels.activation import activated
+    from trainer.kernels.normal import noisy
+    from trainer.kernels.random import RandomMasks
 
+    masks = RandomMasks(3, "a name")
+    x = theano.shared(np.ones((3, 50), "float32"))
+    b = theano.shared(np.zeros(50, "float32"))
     state = theano.shared(np.array([123456789123456789, 5]))
-    x = tensor.fmatrix()
-    drawn: Any = theano.function([x], words_of(x, state))(np.zeros((3, 50), "float32"))
-    return [int(word) for word in drawn.ravel()]
+    found = {
+        "dropped": masks.dropped(tensor.as_tensor_variable(x), 0.4),
+        "behind a layer": masks.dropped(activated(x, b, "relu"), 0.4),
+        "noise": noisy(tensor.as_tensor_variable(x), 1.0, state)[0],
+    }
+    compute = theano.function([], list(found.values()))
+    compute()
+    return {name: np.asarray(each).ravel().tolist() for name, each in zip(found, compute(), strict=True)}
 
 
-WHAT = {each.__name__: each for each in (rules, lacking, refused, words, recurrent, cells, fused)}
+WHAT = {each.__name__: each for each in (rules, lacking, refused, drawn, passes, recurrent, cells, fused)}
 
 if __name__ == "__main__":
     runtime.prepare(name=sys.argv[1], allow_cpu_ops="allow_cpu_ops" in sys.argv)

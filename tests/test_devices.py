@@ -185,8 +185,18 @@ def test_a_recurrent_network_trains_on_the_device_as_on_the_cpu(
 
 
 @needs_device
-def test_random_words_are_the_same_on_every_device() -> None:
-    assert computed("words") == computed("words", device="cpu")
+def test_random_numbers_are_the_same_on_every_device() -> None:
+    found, wanted = computed("drawn"), computed("drawn", device="cpu")
+    assert found.pop("noise") == pytest.approx(wanted.pop("noise"), abs=1e-5)
+    assert found == wanted
+    assert all(set(each) == {0, np.float32(1 / 0.6)} for each in found.values())
+
+
+@needs_device
+def test_a_layers_bias_activation_and_dropout_are_scipys_on_the_device() -> None:
+    found = computed("passes")
+    assert len(found) == 10
+    assert {name: error for name, error in found.items() if not error < 1e-12} == {}
 
 
 @needs_device

@@ -15,7 +15,7 @@ from theano import tensor
 from trainer import runtime
 from trainer.errors import UsageError
 from trainer.kernels.random import RandomMasks
-from trainer.kernels.random_symbolic import places_of, words_of
+from trainer.kernels.random_symbolic import places_of, words_at
 from trainer.kernels.random_words import philox, words
 from trainer.layers import Dropout
 from trainer.models import Network
@@ -148,7 +148,7 @@ def test_the_symbolic_form_of_other_devices_draws_the_same_words() -> None:
     x, state = tensor.matrix(), tensor.lvector()
     value, where = np.zeros((3, 70), np.float32), np.array([-5, (1 << 33) + 4])
     for mode in (PYTHON, None):
-        drawn = theano.function([x, state], words_of(x, state), mode=mode)(value, where)
+        drawn = theano.function([x, state], words_at(state, places_of(x)), mode=mode)(value, where)
         np.testing.assert_array_equal(drawn.ravel(), words(where, 210))
 
 

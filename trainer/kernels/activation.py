@@ -1,4 +1,7 @@
-"""Bias, activation and dropout of a dense layer in one pass forward, and in one backward."""
+"""Bias, activation and dropout in one pass forward, and in one backward.
+
+On the CPU a dense layer's, by C; on devices a convolution's too, by `trainer.kernels.device.activation`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import numpy as np
 import theano
 from numpy.typing import NDArray
 from theano import tensor
-from theano.compile import optdb
-from theano.gof import Apply, DestroyHandler, InconsistencyError
-from theano.gof.opt import Optimizer
+from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
+from trainer.activations import activation_named
 from trainer.kernels.activation_rows import BACKWARD, DROP, FORWARD, FUNCTIONS, numbers, rows_of
+from trainer.kernels.overwriting import Overwriting
 from trainer.kernels.plans import Planned
 from trainer.kernels.random_words import mask
 
@@ -31,35 +34,31 @@ NUMPY: dict[str, tuple[Callable[[Array], Array], Callable[[Any], Any]]] = {
 }
 
 
-class Overwriting(Planned):
-    """An operation whose first output may be written over one of its inputs.
+class _Rows(Overwriting, Planned):
+    """An operation on whole rows, done by one kernel for each function.
 
     Attributes
     ----------
-    overwritten : int
-        The input's place.
     function : str
         One of `FUNCTIONS`.
     """
 
-    overwritten: ClassVar[int] = 0
     function: str = "linear"
-
-    def __init__(self, in_place: bool) -> None:
-        self.in_place = in_place
-        if in_place:
-            self.destroy_map = {0: [self.overwritten]}
 
     def kernel(self) -> str:
         """Give the C of all of them that have the same function."""
         return rows_of(self.function)
 
-    def overwriting(self) -> Overwriting:
-        """Give the operation that overwrites; each kind has its own."""
-        raise NotImplementedError
+    def make_thunk(
+        self, node: Any, storage_map: Any, compute_map: Any, no_recycling: Any, impl: Any = None
+    ) -> Any:
+        """Leave maps of units, which only devices have such passes for, to NumPy."""
+        if node.inputs[0].ndim > 2 and not isinstance(self, Dropped):
+            impl = "py"
+        return super().make_thunk(node, storage_map, compute_map, no_recycling, impl)
 
 
-class Dropped(Overwriting):
+class Dropped(_Rows):
     """Set elements to 0 by a random mask, and scale the others.
 
     Parameters
@@ -117,8 +116,8 @@ class Dropped(Overwriting):
         outputs[1][0] = state + np.array([0, 1])
 
 
-class Activated(Overwriting):
-    """Add a bias to each row, apply a function, and drop elements by a random mask; see `activated`.
+class Activated(_Rows):
+    """Add a bias to each unit, apply a function, and drop elements by a random mask; see `activated`.
 
     Parameters
     ----------
@@ -142,7 +141,7 @@ class Activated(Overwriting):
         return Activated(self.function, self.rate, True)
 
     def make_node(self, product: Any, bias: Any, *state: Any) -> Apply:
-        """From a matrix, a vector and with dropout a state to the matrix and the following state."""
+        """From values, a bias and with dropout a state to the values and the following state."""
         return Apply(self, [product, bias, *state], [product.type(), *(tensor.lvector() for _ in state)])
 
     def infer_shape(self, node: Any, shapes: Sequence[Any]) -> list[Any]:
@@ -167,14 +166,14 @@ class Activated(Overwriting):
     def perform(self, node: Any, inputs: Sequence[Array], outputs: Sequence[list[Any]]) -> None:
         """Do in NumPy what the kernel does."""
         product, bias, *state = inputs
-        value = NUMPY[self.function][0](product + bias)
+        value = NUMPY[self.function][0](product + bias.reshape(-1, *[1] * (product.ndim - 2)))
         if state:
             value = value * mask(state[0], self.rate, value.shape, value.dtype)
             outputs[1][0] = state[0] + np.array([0, 1])
         outputs[0][0] = np.asarray(value, product.dtype)
 
 
-class ActivatedGradient(Overwriting):
+class ActivatedGradient(_Rows):
     """The gradients of `Activated` for its product and its bias, by its result and that one's gradient.
 
     Parameters
@@ -195,8 +194,8 @@ class ActivatedGradient(Overwriting):
         return ActivatedGradient(self.function, self.rate, True)
 
     def make_node(self, value: Any, gradient: Any) -> Apply:
-        """From two matrices to a matrix and a vector."""
-        vector = tensor.TensorType(value.dtype, value.broadcastable[1:])
+        """From the values and their gradient to that of what was activated, and of the bias."""
+        vector = tensor.TensorType(value.dtype, value.broadcastable[1:2])
         return Apply(self, [value, gradient], [gradient.type(), vector()])
 
     def infer_shape(self, node: Any, shapes: Sequence[Any]) -> list[Any]:
@@ -212,7 +211,7 @@ class ActivatedGradient(Overwriting):
             each if not isinstance(each.type, DisconnectedType) else output.zeros_like()
             for each, output in zip(gradients, outputs, strict=True)
         ]
-        reaching = known[0] + known[1]
+        reaching = known[0] + known[1].dimshuffle("x", 0, *["x"] * (value.ndim - 2))
         slope = self._slope(value)
         curvature = theano.grad(
             (reaching * gradient * slope).sum(),
@@ -234,19 +233,20 @@ class ActivatedGradient(Overwriting):
         value, gradient = inputs
         found = np.asarray(gradient * self._slope(value), gradient.dtype)
         outputs[0][0] = found
-        outputs[1][0] = found.sum(axis=0, dtype=np.float64).astype(found.dtype)
+        others = (0, *range(2, found.ndim))
+        outputs[1][0] = found.sum(axis=others, dtype=np.float64).astype(found.dtype)
 
 
-def activated(product: Any, bias: Any, function: str) -> Any | None:
-    """Apply a bias and an activation to the product of a dense layer, in one pass.
+def activated(product: Any, bias: Any, function: str) -> Any:
+    """Apply a bias and an activation to what a layer's units have summed up, in one pass.
 
     Forward y = φ(x + b). Backward, with g the gradient of y: ∂x = g ⊙ φ′, found from y, and ∂b = Σ ∂x over
-    the rows, in the same pass, with float64 between pieces of 64 rows. `trainer.kernels.random` adds
-    dropout to the same passes where φ is relu.
+    all but the units. On the CPU ∂b comes from the same pass, with float64 between pieces of 64 rows.
+    `trainer.kernels.random` adds dropout to the same passes where φ is relu.
 
     Parameters
     ----------
-    product : symbolic matrix, (examples, units)
+    product : symbolic tensor, (examples, units, …)
         x.
     bias : symbolic vector, (units,)
         b.
@@ -255,40 +255,21 @@ def activated(product: Any, bias: Any, function: str) -> Any | None:
 
     Returns
     -------
-    symbolic matrix, (examples, units), or None
-        None where this kernel has no part in it: for other devices, dtypes and functions.
+    symbolic tensor of x's shape
+        y; by Theano's operations where there is no such pass, for other dtypes, functions and shapes.
     """
+    product, bias = tensor.as_tensor_variable(product), tensor.as_tensor_variable(bias)
+    on_cpu = str(theano.config.device) == "cpu"
     served = (
-        function in FUNCTIONS[1:] and product.dtype == bias.dtype and product.dtype in ("float32", "float64")
+        function in FUNCTIONS[1:]
+        and product.dtype == bias.dtype
+        and product.dtype in ("float32", "float64")
+        and (product.ndim == 2 or not on_cpu)
+        and not any(product.broadcastable + bias.broadcastable)
     )
-    if not served or str(theano.config.device) != "cpu" or (product.ndim, bias.ndim) != (2, 1):
-        return None
-    if any(product.broadcastable) or any(bias.broadcastable):
-        return None
+    if not served:
+        biased = product + bias.dimshuffle("x", 0, *["x"] * (product.ndim - 2))
+        return activation_named(function)(biased)
+    if not on_cpu:
+        from trainer.kernels.device import activation as _activation  # noqa: F401 (Theano learns to use it)
     return Activated(function)(product, bias)
-
-
-class OverwriteInputs(Optimizer):  # type: ignore[misc]
-    """Let results be written over inputs that nothing else needs any more."""
-
-    def add_requirements(self, fgraph: Any) -> None:
-        """Let the graph refuse what would overwrite a value that is still needed."""
-        fgraph.attach_feature(DestroyHandler())
-
-    def apply(self, fgraph: Any) -> None:
-        """Change all operations of a graph that may overwrite."""
-        for node in list(fgraph.toposort()):
-            if not isinstance(node.op, Overwriting) or node.op.in_place:
-                continue
-            made = node.op.overwriting().make_node(*node.inputs)
-            try:
-                fgraph.replace_all_validate(
-                    list(zip(node.outputs, made.outputs, strict=True)), reason="overwrite_inputs"
-                )
-            except InconsistencyError:
-                continue
-
-
-# After the matrix products' own (70), before the elementwise operations' (75), which would come in between.
-if "overwrite_inputs" not in optdb.__db__:
-    optdb.register("overwrite_inputs", OverwriteInputs(), 70.6, "fast_run", "inplace")

@@ -9,7 +9,6 @@ import theano
 from theano import tensor
 
 from trainer.kernels.activation import Activated, Dropped
-from trainer.kernels.random_symbolic import mask_of
 
 
 class RandomMasks:
@@ -64,22 +63,23 @@ class RandomMasks:
 
         Parameters
         ----------
-        x : symbolic tensor of float32 or float64
-            Of any shape.
+        x : symbolic tensor
+            Of any shape; what is not float32 or float64 becomes the run's precision.
         rate : float
             The probability of 0, at least 0 and below 1.
 
         Returns
         -------
         symbolic tensor
-            x ⊙ mask. On the CPU this is one pass, which makes the mask as it goes; the gradient's pass makes
-            it again. Where x comes from `trainer.kernels.activation` by relu, that is the same pass, and the
-            gradient's needs no mask.
+            x ⊙ mask. This is one pass, which makes the mask as it goes; the gradient's pass makes it again.
+            Where x comes from `trainer.kernels.activation` by relu, that is the same pass, and the gradient's
+            needs no mask.
         """
+        if x.dtype not in ("float32", "float64"):
+            x = tensor.cast(x, theano.config.floatX)
+        if str(theano.config.device) != "cpu":
+            from trainer.kernels.device import activation as _activation  # noqa: F401 (Theano learns to use it)
         state = self._state()
-        if not _on_cpu(x):
-            state.default_update = state + np.array([0, 1])
-            return x * mask_of(x, state, rate)
         made = x.owner and x.owner.op
         if isinstance(made, Activated) and made.function == "relu" and not made.rate and rate:
             outputs = Activated("relu", rate)(*x.owner.inputs, state)
@@ -95,7 +95,3 @@ class RandomMasks:
         state = theano.shared(np.array([key, 0]), f"{self._name}.random_{number}")
         self.states.append(state)
         return state
-
-
-def _on_cpu(x: Any) -> bool:
-    return str(theano.config.device) == "cpu" and x.dtype in ("float32", "float64")

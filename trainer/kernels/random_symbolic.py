@@ -14,7 +14,7 @@ from theano import scalar, tensor
 from theano.gof import Apply
 from theano.tensor.elemwise import Elemwise
 
-from trainer.kernels.random_words import GROUP, LANES, ROUND, philox, threshold
+from trainer.kernels.random_words import GROUP, LANES, ROUND, philox
 
 _BITS = 0xFFFFFFFF
 
@@ -64,19 +64,6 @@ class Word(scalar.ScalarOp):  # type: ignore[misc]
 _words = Elemwise(Word(name="philox_word"))
 
 
-def words_of(x: Any, state: Any) -> Any:
-    """Give a random word for each element of a tensor, as int64.
-
-    Parameters
-    ----------
-    x : symbolic tensor
-        Its shape is the words'.
-    state : symbolic vector of two int64
-        The stream's key, and how many draws were made before.
-    """
-    return words_at(state, places_of(x))
-
-
 def places_of(x: Any) -> Any:
     """Give the place of each element of a tensor among all, as int64.
 
@@ -95,9 +82,3 @@ def words_at(state: Any, places: Any) -> Any:
     """Give the random word at each of some places, an int64 tensor, of a draw."""
     dimensions = ("x",) * places.ndim
     return _words(state[0].dimshuffle(*dimensions), state[1].dimshuffle(*dimensions), places)
-
-
-def mask_of(x: Any, state: Any, rate: float) -> Any:
-    """Give a mask: 0 with probability `rate`, else 1 / (1 − rate), of a tensor's shape and dtype."""
-    kept = tensor.lt(words_of(x, state), np.int64(threshold(rate)))
-    return tensor.cast(kept, x.dtype) * np.asarray(1 / (1 - rate), x.dtype)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from theano import Apply, tensor
 from theano.gradient import DisconnectedType
 
-from trainer.kernels.activation import Overwriting
 from trainer.kernels.cells import ACTIVATIONS, Cell, GRUCell, LSTMCell, SimpleCell
+from trainer.kernels.overwriting import Overwriting
+from trainer.kernels.plans import Planned
 from trainer.kernels.recurrent_code import text_for
 from trainer.kernels.recurrent_numpy import Reading
 
@@ -87,7 +88,7 @@ def recurrence(
     return list(operation(*given, *states)[1:])
 
 
-class _OverTime(Overwriting):
+class _OverTime(Overwriting, Planned):
     """What forward and backward have in common."""
 
     __props__: tuple[str, ...] = ("cell", "backwards", "masked", "by_tokens", "dtype", "in_place")

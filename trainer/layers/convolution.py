@@ -13,6 +13,7 @@ from theano import tensor
 from trainer.activations import activation_named
 from trainer.errors import UsageError, nearest
 from trainer.initialization import initialization_named
+from trainer.kernels.activation import activated
 from trainer.kernels.convolution import convolution
 from trainer.kernels.convolution_numpy import Geometry
 from trainer.layers.arguments import Pair, count, not_negative, pair
@@ -129,7 +130,8 @@ class Conv2D(Layer):
             is_relu = self.activation == "relu"
             output = convolution(x, self._weights, self._bias, self._geometry(), relu=is_relu)
             return output if is_relu else self._function(output)
-        return self._function(self._symbolic(x))
+        sums = self._symbolic(x)
+        return self._function(sums) if self._bias is None else activated(sums, self._bias, self.activation)
 
     def _geometry(self) -> Geometry:
         rows, columns = self._borders
@@ -140,7 +142,7 @@ class Conv2D(Layer):
         """Leave the kernel to Theano, which has one for its other devices."""
         (top, bottom), (left, right) = self._borders
         is_even = top == bottom and left == right
-        output = tensor.nnet.conv2d(
+        return tensor.nnet.conv2d(
             x,
             self._weights,
             input_shape=self._image_shape,
@@ -151,7 +153,6 @@ class Conv2D(Layer):
             filter_dilation=self._dilation,
             num_groups=self.groups,
         )
-        return output if self._bias is None else output + self._bias.dimshuffle("x", 0, "x", "x")
 
     def _border(self, axis: int, length: int, span: int) -> Pair:
         """Return the zeros before and after an axis of so many pixels for a filter that spans so many."""

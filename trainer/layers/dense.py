@@ -69,11 +69,6 @@ class Dense(Layer):
         """Return activation(x · W + b)."""
         # One product of matrices: of a batch of sequences, Theano's dot would make its own, slower kind.
         rows = x.reshape((-1, x.shape[-1])) if x.ndim == 3 else x
-        output = self._activated(product(rows, self._weights))
+        sums = product(rows, self._weights)
+        output = self._function(sums) if self._bias is None else activated(sums, self._bias, self.activation)
         return output.reshape((x.shape[0], x.shape[1], self.units)) if x.ndim == 3 else output
-
-    def _activated(self, x: Any) -> Any:
-        if self._bias is None:
-            return self._function(x)
-        in_one_pass = activated(x, self._bias, self.activation)
-        return self._function(x + self._bias) if in_one_pass is None else in_one_pass

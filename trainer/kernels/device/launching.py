@@ -145,11 +145,30 @@ def launch(kernel: Any, threads: int, numbers: Sequence[Any], arrays: Sequence[A
     arrays : sequence of arrays, or of pairs
         Each array; or an array, and how many bytes behind its beginning the kernel is to begin.
     """
-    if not threads:
-        return
+    if threads:
+        group = min(_GROUP, kernel.maxlsize)
+        kernel(*_given(numbers, arrays), gs=-(-threads // group), ls=group)
+
+
+def launch_groups(kernel: Any, across: int, rows: int, numbers: Sequence[Any], arrays: Sequence[Any]) -> None:
+    """Launch a compiled kernel in work groups of rows of threads.
+
+    Parameters
+    ----------
+    kernel, numbers, arrays
+        As for `launch`.
+    across : int
+        Threads of a row.
+    rows : int
+        How many rows there are to be at least: the row of a thread is ``GID_0 * LDIM_1 + LID_1``.
+    """
+    high = min(_GROUP, kernel.maxlsize) // across
+    kernel(*_given(numbers, arrays), gs=(-(-rows // high), 1), ls=(across, high))
+
+
+def _given(numbers: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
     given = list(numbers)
     for each in arrays:
         array, behind = each if isinstance(each, tuple) else (each, 0)
         given += (array, array.offset + behind)
-    group = min(_GROUP, kernel.maxlsize)
-    kernel(*given, gs=-(-threads // group), ls=group)
+    return given

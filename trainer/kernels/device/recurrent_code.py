@@ -7,24 +7,10 @@ given that apart.
 from __future__ import annotations
 
 from trainer.kernels.cells import Cell, GRUCell, LSTMCell, SimpleCell
+from trainer.kernels.device.functions import function_and_slope
 from trainer.kernels.device.launching import Argument, DeviceKernel, counts
 
-# By name: φ(x), and its slope by y = φ(x).
-_FUNCTIONS = {
-    "tanh": ("tanh(x)", "1 - y * y"),
-    "sigmoid": ("1 / (1 + exp(-x))", "y * (1 - y)"),
-    "relu": ("x < 0 ? 0 : x", "y > 0 ? 1 : 0"),
-    "leaky_relu": ("x < 0 ? x / 100 : x", "y > 0 ? (REAL)1 : (REAL)1 / 100"),
-    "linear": ("x", "1"),
-    "softplus": ("(x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x))", "-expm1(-y)"),
-    "elu": ("x > 0 ? x : expm1(x)", "y > 0 ? 1 : y + 1"),
-}
-
-_HELP = """
-WITHIN_KERNEL REAL phi(REAL x) {{ return {phi}; }}
-WITHIN_KERNEL REAL slope(REAL y) {{ return {slope}; }}
-WITHIN_KERNEL REAL sigmoid(REAL x) {{ return 1 / (1 + exp(-x)); }}
-"""
+_SIGMOID = "WITHIN_KERNEL REAL sigmoid(REAL x) { return 1 / (1 + exp(-x)); }\n"
 
 # k is the element's place in a state; e the example, at the place g of whose sums the unit's first gate is.
 _LOOP = """    EACH(k, examples * units) {{
@@ -139,12 +125,11 @@ def _kernel(
     arrays: tuple[str, ...],
     body: str,
 ) -> DeviceKernel:
-    phi, slope = _FUNCTIONS[cell.activation]
     off = "mask[e] == 0" if masked else "0"
     given = (*arrays, "mask") if masked else arrays
     return DeviceKernel(
         name,
         (*numbers, *(Argument(each, dtype) for each in given)),
         _LOOP.format(blocks=cell.saved or 1, off=off, body=body),
-        f"#define REAL npy_{dtype}\n{_HELP.format(phi=phi, slope=slope)}",
+        function_and_slope(cell.activation, dtype) + _SIGMOID,
     )
