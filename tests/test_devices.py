@@ -84,7 +84,7 @@ def test_a_run_goes_from_the_device_to_the_cpu_and_back(
 ) -> None:
     expected = train(*SMALL, "training.epochs=3", folder="cpu")
     run_folder = tmp_path / "moved"
-    train_apart(run_folder, *SMALL, f"device={DEVICE}", "training.epochs=1", "training.feeding=resident")
+    train_apart(run_folder, *SMALL, f"device={DEVICE}", "training.epochs=1")
     train_apart(run_folder, f"resume={run_folder}", "device=cpu", "training.epochs=2")
     found = train_apart(run_folder, f"resume={run_folder}", f"device={DEVICE}", "training.epochs=3")
     for key in ("train/loss", "validation/loss"):

@@ -52,38 +52,35 @@ def test_trains_to_the_same_bits_as_arrays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "on_cpu", "augmented", "resident", "reason"),
+    ("wanted", "room", "augmented", "resident", "reason"),
     [
-        ("auto", True, False, False, "on a CPU"),
-        ("auto", False, False, True, "stays on the device, 0.0 MiB"),
-        ("auto", False, True, False, "is augmented"),
-        ("arrays", False, False, False, "training.feeding=arrays"),
-        ("resident", True, False, True, "training.feeding=resident"),
+        ("auto", None, False, False, "on a CPU"),
+        ("auto", 2**30, False, True, "stays on the device, 0.0 MiB"),
+        ("auto", 2**30, True, False, "is augmented"),
+        ("arrays", 2**30, False, False, "training.feeding=arrays"),
+        ("resident", None, False, True, "training.feeding=resident"),
     ],
 )
 def test_the_choice_and_its_reason(
-    wanted: str, on_cpu: bool, augmented: bool, resident: bool, reason: str
+    wanted: str, room: int | None, augmented: bool, resident: bool, reason: str
 ) -> None:
-    choice, said = choose_feeding(wanted, PART, 4, on_cpu=on_cpu, augmented=augmented)
+    choice, said = choose_feeding(wanted, PART, 4, room=room, augmented=augmented)
     assert choice is resident
     assert reason in said
 
 
-def test_an_opencl_device_is_handed_arrays() -> None:
-    choice, said = choose_feeding("auto", PART, 4, on_cpu=False, augmented=False, on_opencl=True)
-    assert (choice, "OpenCL" in said) == (False, True)
-
-
-def test_a_part_larger_than_the_room_is_handed_over() -> None:
-    large = Part(np.broadcast_to(np.float32(0), (300, 2**20)), np.zeros(300))
-    assert choose_feeding("auto", large, 4, on_cpu=False, augmented=False)[0] is False
-    assert choose_feeding("resident", large, 4, on_cpu=False, augmented=False)[0] is True
+def test_a_part_larger_than_a_quarter_of_the_free_memory_is_handed_over() -> None:
+    large = Part(np.broadcast_to(np.float32(0), (256, 2**20)), np.zeros(256))
+    stays, said = choose_feeding("auto", large, 4, room=2**32 - 1, augmented=False)
+    assert (stays, "1,024.0 MiB are more than a quarter of the 4,096.0 MiB" in said) == (False, True)
+    assert choose_feeding("auto", large, 4, room=2**32, augmented=False)[0] is True
+    assert choose_feeding("resident", large, 4, room=2**30, augmented=False)[0] is True
 
 
 def test_what_cannot_stay_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", PART.inputs)
     stored: Any = StoredArray(tmp_path / "a.npy")
     with pytest.raises(UsageError, match=r"training\.feeding=resident .* read from a file"):
-        choose_feeding("resident", Part(stored, PART.targets), 4, on_cpu=True, augmented=False)
+        choose_feeding("resident", Part(stored, PART.targets), 4, room=None, augmented=False)
     with pytest.raises(UsageError, match=r"training\.feeding=resident .* augmented"):
-        choose_feeding("resident", PART, 4, on_cpu=True, augmented=True)
+        choose_feeding("resident", PART, 4, room=None, augmented=True)

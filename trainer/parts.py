@@ -133,8 +133,7 @@ class Parts:
             settings.training.feeding,
             self.data.train,
             np.dtype(self.machine.precision).itemsize,
-            on_cpu=self.machine.device == "cpu",
-            on_opencl=self.machine.device.startswith("opencl"),
+            room=self.machine.free_memory(),
             augmented=bool(settings.augmentation),
         )
         key = graph_key(settings, self.facts, scales, self.objective, resident=stays)

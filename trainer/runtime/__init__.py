@@ -67,6 +67,10 @@ class Runtime:
     compile_cache: Path
     allow_cpu_ops: bool = False
 
+    def free_memory(self) -> int | None:
+        """Return the bytes that one array on the device may take now; None for the CPU."""
+        return devices.free_memory(self.device)
+
 
 # One process has one Theano: what it was asked for, and what came of it (None where its device failed).
 _chosen: Choices | None = None

@@ -150,6 +150,15 @@ def describe(device: str) -> str:
     return f"{platform}: {context.devname}, {context.total_gmem / 2**30:.1f} GiB"
 
 
+def free_memory(device: str) -> int | None:
+    """Return the bytes that one array on the device may take now; None for the CPU."""
+    if device == "cpu":
+        return None
+    gpuarray: Any = importlib.import_module("theano.gpuarray")
+    context = gpuarray.init_dev.devmap[device]
+    return min(int(context.free_gmem), int(context.largest_memblock))
+
+
 def _platform(number: int) -> str:
     """Return the name of an OpenCL platform, which pygpu does not tell."""
     try:

@@ -15,8 +15,8 @@ from trainer.data.rows import in_memory
 from trainer.errors import UsageError
 from trainer.training.steps import TrainingStep, compile_training_step
 
-# What a device is taken to have room for beside the network.
-_ROOM_BYTES = 2**30
+# The share of a device's free memory that the training part may take, beside the network and its values.
+_SHARE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +77,16 @@ def make_resident(part: Part, inputs: Any, targets: Any) -> Resident:
         name: theano.shared(np.ascontiguousarray(getattr(part, name), variable.dtype), f"resident.{name}")
         for name, variable in batch.items()
     }
-    givens = {variable: arrays[name][places] for name, variable in batch.items()}
+    givens = {variable: _taken(arrays[name], places) for name, variable in batch.items()}
     return Resident(_places_of(part), places, givens, arrays, part)
+
+
+def _taken(array: Any, places: Any) -> Any:
+    if str(theano.config.device) == "cpu":
+        return array[places]
+    from trainer.kernels.device.rows import rows
+
+    return rows(array, places)
 
 
 def _places_of(part: Part) -> Part:
@@ -87,11 +95,10 @@ def _places_of(part: Part) -> Part:
 
 
 def choose_feeding(
-    wanted: str, part: Part, itemsize: int, *, on_cpu: bool, augmented: bool, on_opencl: bool = False
+    wanted: str, part: Part, itemsize: int, *, room: int | None, augmented: bool
 ) -> tuple[bool, str]:
     """Decide whether the training part stays on the device.
 
-    On OpenCL it loses: libgpuarray 0.7 compiles the kernel that takes rows anew at each call, 30 ms (PoCL).
     On a CPU it gains nothing: taking the rows outside costs the same as within the step (MNIST by a network
     of 784-800-800-10, batches of 500: 34.8 ms a step with arrays, 35.0 ms resident).
 
@@ -103,12 +110,10 @@ def choose_feeding(
         The training part.
     itemsize : int
         Bytes of a number of its inputs on the device.
-    on_cpu : bool
-        Whether the device is the CPU.
+    room : int or None
+        Bytes that the device has free; None for the CPU.
     augmented : bool
         Whether inputs are changed before they come to the step.
-    on_opencl : bool, default False
-        Whether the device is OpenCL's.
 
     Returns
     -------
@@ -139,15 +144,17 @@ def choose_feeding(
         return True, "the training part stays on the device: training.feeding=resident"
     if wanted == "arrays":
         return False, "batches are handed over as arrays: training.feeding=arrays"
-    if on_cpu:
+    if room is None:
         obstacle = obstacle or "on a CPU, taking rows within the step is no faster"
-    elif on_opencl:
-        obstacle = obstacle or "on an OpenCL device, taking rows within the step is slower"
-    elif size > _ROOM_BYTES:
-        obstacle = (
-            obstacle
-            or f"the training part's {size / 2**20:,.0f} MiB are more than {_ROOM_BYTES / 2**20:,.0f}"
+    elif size * _SHARE > room:
+        obstacle = obstacle or (
+            f"the training part's {_mebibytes(size)} are more than a quarter of the {_mebibytes(room)} "
+            "that the device has free"
         )
     if obstacle:
         return False, f"batches are handed over as arrays: {obstacle}"
-    return True, f"the training part stays on the device, {size / 2**20:,.1f} MiB: no batch is sent to it"
+    return True, f"the training part stays on the device, {_mebibytes(size)}: no batch is sent to it"
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

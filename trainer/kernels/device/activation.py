@@ -20,14 +20,12 @@ from trainer.kernels.activation import Activated, ActivatedGradient, Dropped
 from trainer.kernels.device.activation_code import (
     backward_kernel,
     forward_kernel,
-    quotient,
     sum_of_rows,
 )
-from trainer.kernels.device.launching import DeviceKernel, launch, launch_groups
+from trainer.kernels.device.launching import DeviceKernel, check_size, launch, launch_groups, quotient
 from trainer.kernels.overwriting import Overwriting
 from trainer.kernels.random_words import GROUP, LANES, threshold
 
-_MOST = 2**31 - 1  # elements, whose places the kernels divide
 _AT_ONCE = 64  # rows that one thread adds up
 
 
@@ -76,10 +74,7 @@ class _Elementwise(Overwriting):
 
     def _result(self, array: Any) -> Any:
         """Give the array to write to."""
-        if array.size > _MOST:
-            raise ValueError(
-                f"activation: an array of the shape {array.shape} has more than {_MOST} elements"
-            )
+        check_size(array)
         return array if self.in_place else pygpu.empty(array.shape, array.dtype, context=array.context)
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from trainer.kernels.device.functions import function_and_slope
-from trainer.kernels.device.launching import Argument, DeviceKernel, counts
+from trainer.kernels.device.launching import Argument, DeviceKernel, counts, divided, divisor
 from trainer.kernels.random_words import GROUP, LANES, ROUND
-
-# Devices divide slowly, and PoCL's without vectors: k / d is k · m >> s, exactly below 2³¹.
-_QUOTIENT = "(ga_uint)((ga_ulong)({k}) * {d}_factor >> {d}_shift)"
 
 # A thread enciphers a block, whose four words are those of four elements; see `random_words`.
 _DROPPED = """    const ga_uint lane = LID_0, group = GID_0 * LDIM_1 + LID_1;
@@ -72,7 +69,7 @@ def forward_kernel(function: str, dtype: str, axes: int, drops: bool) -> DeviceK
         any number of threads, a row of them for `GROUP` elements; else for one thread an element.
     """
     divisors = ["units", "inner"][: max(axes - 1, 0)] if axes else []
-    numbers = counts("n", *(name for each in divisors for name in (each, f"{each}_factor", f"{each}_shift")))
+    numbers = counts("n", *(name for each in divisors for name in divisor(each)))
     arrays = ["y", *["following"] * drops, "x", *["bias"] * bool(axes), *["state"] * drops]
     if drops:
         numbers += (*counts("limit"), Argument("scale", dtype, is_array=False))
@@ -140,21 +137,6 @@ def sum_of_rows(dtype: str) -> DeviceKernel:
     )
 
 
-def quotient(divisor: int) -> list[int]:
-    """Give a divisor d, and m and s by which k / d is k · m >> s in whole numbers, for k below 2³¹.
-
-    With 2^(l-1) < d ≤ 2^l, s = 31 + l and m = ⌈2^s / d⌉: m d - 2^s < d ≤ 2^l, so the product is too large by
-    less than 2^s / d. m is below 2³².
-
-    >>> d, m, s = quotient(7)
-    >>> [k * m >> s for k in (0, 6, 7, 2**31 - 1)]
-    [0, 0, 1, 306783378]
-    """
-    d = max(divisor, 1)
-    shift = 31 + (d - 1).bit_length()
-    return [d, -(-(1 << shift) // d), shift]
-
-
 def _element(place: str, axes: int, factor: str) -> str:
     return f"const ga_uint k = {place}; if (k < n) {{ {_value(axes)} y[k] = value * {factor}; }}"
 
@@ -163,6 +145,6 @@ def _value(axes: int) -> str:
     """Compute the activated value at k."""
     if not axes:
         return "const REAL value = x[k];"
-    row = _QUOTIENT.format(k="k", d="inner") if axes > 2 else "k"
-    example = _QUOTIENT.format(k="row", d="units")
+    row = divided("k", "inner") if axes > 2 else "k"
+    example = divided("row", "units")
     return f"const ga_uint row = {row}; const REAL value = phi(x[k] + bias[row - {example} * units]);"

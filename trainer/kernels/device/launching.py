@@ -85,6 +85,40 @@ def counts(*names: str) -> tuple[Argument, ...]:
     return tuple(Argument(name, "uint32", is_array=False) for name in names)
 
 
+def divisor(name: str) -> tuple[str, str, str]:
+    """Give the names of the numbers by which a kernel divides, `counts` of `quotient`.
+
+    Devices divide slowly, and PoCL's without vectors.
+    """
+    return name, f"{name}_factor", f"{name}_shift"
+
+
+def divided(k: str, by: str) -> str:
+    """Write the quotient of a name and a divisor, without the remainder."""
+    return f"(ga_uint)((ga_ulong){k} * {by}_factor >> {by}_shift)"
+
+
+def quotient(by: int) -> list[int]:
+    """Give the numbers for `divisor`: d, and m and s by which k / d is k · m >> s, exactly for k below 2³¹.
+
+    With 2^(l-1) < d ≤ 2^l, s = 31 + l and m = ⌈2^s / d⌉: m d - 2^s < d ≤ 2^l, so the product is too large by
+    less than 2^s / d. m is below 2³².
+
+    >>> d, m, s = quotient(7)
+    >>> [k * m >> s for k in (0, 6, 7, 2**31 - 1)]
+    [0, 0, 1, 306783378]
+    """
+    d = max(by, 1)
+    shift = 31 + (d - 1).bit_length()
+    return [d, -(-(1 << shift) // d), shift]
+
+
+def check_size(array: Any) -> None:
+    """Refuse an array of more elements than `divided` and `EACH` can count."""
+    if array.size >= 1 << 31:
+        raise ValueError(f"an array of the shape {array.shape} is too large for a kernel of 2³¹ elements")
+
+
 @dataclass(frozen=True)
 class DeviceKernel:
     """A kernel's text.
