@@ -1,18 +1,13 @@
-"""What a device needs of its machine: libraries by old names, a place of its own, pygpu in .venv."""
+"""What a device needs of its machine: libraries by old names, and a place of its own."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 import textwrap
-import venv
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.conftest import ROOT
@@ -108,106 +103,3 @@ def test_a_device_is_chosen_with_its_number() -> None:
     assert rewritten(["device=cuda1"]) == ["device=cuda", "device.name=cuda1"]
     assert rewritten(["device=opencl1:2"]) == ["device=opencl", "device.name=opencl1:2"]
     assert rewritten(["device=opencl"]) == ["device=opencl"]
-
-
-class Checkout:
-    """A copy of the scripts, with a .venv, beside a folder that stands for the system's packages."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self.system = folder / "a checkout", folder / "packages"
-        (self.root / "scripts").mkdir(parents=True)
-        for name in ("install-gpu", "environment"):
-            shutil.copy(ROOT / "scripts" / name, self.root / "scripts")
-        venv.create(self.root / ".venv", with_pip=False, symlinks=True)
-        (self.system / "pygpu").mkdir(parents=True)
-        (self.system / "pygpu" / "__init__.py").touch()
-        (self.system / "pygpu-0.7.6.egg-info").mkdir()
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "TRAINER_SYSTEM_PACKAGES": str(self.system)}
-        command: list[str | Path] = [self.root / "scripts" / "install-gpu", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-    @property
-    def links(self) -> list[str]:
-        """What was linked into .venv."""
-        return sorted(path.name for path in (self.root / ".venv").rglob("pygpu*") if path.is_symlink())
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Any:
-    return Checkout(tmp_path)
-
-
-def test_pygpu_is_linked_into_the_environment_and_taken_out_again(checkout: Any) -> None:
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    (checkout.system / "pygpu" / f"gpuarray{suffix}").touch()
-    for _ in ("once", "again"):
-        done = checkout("--link")
-        assert done.returncode == 0, done.stderr
-        assert "To undo: scripts/install-gpu --undo" in done.stdout
-    assert checkout.links == ["pygpu", "pygpu-0.7.6.egg-info"]
-    assert checkout("--undo").returncode == 0
-    assert checkout.links == []
-    assert (checkout.system / "pygpu" / "__init__.py").exists()
-
-
-def test_a_pygpu_for_another_python_is_refused_with_the_cure(checkout: Any) -> None:
-    (checkout.system / "pygpu" / "gpuarray.cpython-39-x86_64-linux-gnu.so").touch()
-    done = checkout("--link")
-    assert done.returncode == 1
-    assert f"another Python than .venv's Python {sys.version.split()[0]}" in done.stderr
-    assert "TRAINER_PYTHON" in done.stderr
-    assert checkout.links == []
-
-
-LIBRARIES = [file for folder in ("", "*/") for file in Path("/usr/lib").glob(f"{folder}libgpuarray.so")]
-_MODULE = """
-#include <Python.h>
-#include <numpy/arrayobject.h>
-static struct PyModuleDef definition = {{PyModuleDef_HEAD_INIT, "{name}", NULL, -1}};
-PyMODINIT_FUNC PyInit_{name}(void) {{ import_array(); return PyModule_Create(&definition); }}
-"""
-
-
-@pytest.mark.skipif(not LIBRARIES, reason="libgpuarray-dev is not installed")
-def test_pygpu_is_built_for_another_python_and_taken_out_again(checkout: Any) -> None:
-    python = checkout.root / ".venv" / "bin" / "python"
-    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]
-    site = Path(subprocess.run(asked, capture_output=True, text=True).stdout.strip())
-    (site / "others.pth").write_text(str(Path(np.__file__).parent.parent))
-    names = ("gpuarray", "blas", "_elemwise", "collectives")
-    for name in names:
-        (checkout.system / "pygpu" / f"{name}.c").write_text(_MODULE.format(name=name))
-    (checkout.system / "pygpu" / "gpuarray.h").touch()
-    (checkout.system / "pygpu" / "__init__.py").write_text(f"from . import {', '.join(names)}")
-    for _ in ("once", "again"):
-        done = checkout("--build")
-        assert done.returncode == 0, done.stderr
-    assert "To undo: scripts/install-gpu --undo" in done.stdout
-    found = subprocess.run(
-        [python, "-c", "import pygpu; print(pygpu.__file__)"], capture_output=True, text=True
-    )
-    assert found.stdout.strip() == str(site / "pygpu" / "__init__.py")
-    assert checkout("--undo").returncode == 0
-    assert [path.name for path in site.iterdir() if "pygpu" in path.name] == []
-
-
-def test_a_package_without_its_c_is_not_built_and_says_what_is_missing(checkout: Any) -> None:
-    done = checkout("--build")
-    assert done.returncode == 1
-    assert "without its C (gpuarray.c)" in done.stderr
-    assert "TRAINER_PYTHON" in done.stderr
-
-
-def test_a_pygpu_that_was_installed_otherwise_is_left_as_it_is(checkout: Any) -> None:
-    (site,) = (checkout.root / ".venv" / "lib").glob("python*/site-packages")
-    (site / "pygpu").mkdir()
-    for option in ("--build", "--link", "--undo"):
-        assert checkout(option).returncode == 0
-    assert (site / "pygpu").is_dir()
-
-
-def test_a_wrong_option_of_the_installer_is_refused(checkout: Any) -> None:
-    assert checkout("--no-such").returncode == 2
-    assert "--undo" in checkout("--help").stdout
