@@ -50,17 +50,23 @@ def _apart(found: Iterable[Any], wanted: Iterable[Any]) -> float:
     return float(np.max([np.abs(np.asarray(one) - other).max(initial=0) for one, other in pairs]))
 
 
-def lacking() -> str:
-    """Compile a step with an operation that the device lacks."""
+def lacking() -> list[str]:
+    """Compile a step with an operation that the device lacks, and run it; return what a log would say."""
     import numpy as np
     import theano
 
     x = theano.shared(np.ones((3, 4), "float32"), "x")
     step = theano.function([], updates={x: x / x.max(axis=0)})
     try:
-        return runtime.place(step)
+        told = [runtime.place(step)]
     except UsageError as error:
-        return str(error)
+        return [str(error)]
+    watchers = runtime.costs_on_cpu([step], told.append)
+    for _ in range(15):
+        step()
+        for watcher in watchers:
+            watcher()
+    return told
 
 
 def refused() -> list[str | None]:

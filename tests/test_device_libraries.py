@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from trainer.commands.overrides import rewritten
+from trainer.errors import UsageError
 
 # Stands for NVRTC 12, and answers with the architecture that it was asked for.
 NVRTC = """
@@ -97,6 +98,21 @@ def test_each_process_takes_a_device_of_its_own_while_there_are_free_ones(tmp_pa
     # Each waits for the one that it starts; three are more than there are devices.
     assert python(program, tmp_path).split() == ["cuda0", "cuda1", "cuda0", "cuda0"]
     assert python(program, tmp_path).split()[0] == "cuda0"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("gpu", "cuda"),
+        ("gpu1", "cuda1"),
+        ("cuda:1", "cuda1"),
+        ("opencl1", "opencl1:0"),
+        ("opencl:1", "opencl0:1"),
+    ],
+)
+def test_a_name_that_no_device_has_is_refused_with_the_one_that_is_meant(name: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=rf"^device={name} is no device: .*did you mean {meant}\?"):
+        rewritten([f"device={name}"])
 
 
 def test_a_device_is_chosen_with_its_number() -> None:

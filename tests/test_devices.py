@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -201,10 +202,14 @@ def test_a_layers_bias_activation_and_dropout_are_scipys_on_the_device() -> None
 
 @needs_device
 def test_an_operation_that_the_device_lacks_is_named_and_runs_only_where_it_may() -> None:
-    refused = computed("lacking")
+    (refused,) = computed("lacking")
     assert "device.name=opencl0:0 lacks operations of this step: maximum" in refused
     assert "device.allow_cpu_ops=true" in refused
-    assert "on the CPU, because the device lacks them: maximum" in computed("lacking", "allow_cpu_ops")
+    placed, cost = computed("lacking", "allow_cpu_ops")
+    assert "on the CPU, because the device lacks them: maximum" in placed
+    found = re.search(r"\(maximum\) takes ([\d.]+) of a step's ([\d.]+) ms", cost)
+    assert found is not None
+    assert 0 < float(found[1]) <= float(found[2])
 
 
 @needs_device

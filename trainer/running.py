@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from trainer.loggers.base import Logger
 from trainer.measuring import Measuring
 from trainer.parts import Parts
 from trainer.persistence import Persistence
+from trainer.runtime import costs_on_cpu
 from trainer.steering import Steering
 from trainer.training import Interrupted, Loop, NonFinitePolicy, StopSignals
+
+log = logging.getLogger(__name__)
 
 
 class Running:
@@ -125,6 +129,7 @@ class Running:
 
     def _loop(self, measuring: Measuring, steering: Steering) -> Loop:
         training, parts, persistence = self.training, self.parts, self.persistence
+        costs = costs_on_cpu(self.compiled.step.functions[:1], log.info)
         return Loop(
             self.compiled.step,
             parts.batches,
@@ -142,7 +147,7 @@ class Running:
             ),
             callbacks={name: component() for name, component in parts.settings.callbacks.items()},
             loggers=self.loggers,
-            watchers=[self.guard, steering, persistence.watch],
+            watchers=[self.guard, steering, persistence.watch, *costs],
             on_epoch_start=parts.begin_epoch,
             on_best=persistence.keeper.keep_best,
             signals=self.signals,

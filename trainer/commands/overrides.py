@@ -8,11 +8,13 @@ from pathlib import Path
 
 from trainer import config
 from trainer.errors import UsageError, nearest
+from trainer.runtime.devices import check_form
 
 LEARNING_RATE_SCHEDULE = "schedule@schedule.learning_rate="
 LINKS = re.compile(rf"({'|'.join(config.CHAINS)})=\[([^\[\]]*)\]")
 SWEPT_CHAIN = re.compile(rf"({'|'.join(config.CHAINS)})=[^{{}}]*\[[^\[\]{{}}]*\][^{{}}]*")
 DEVICE = re.compile(r"device=((cuda)\d+|(opencl)\d+:\d+)")
+DEVICE_LIKE = re.compile(r"device=((?:gpu|cuda|opencl)[\d:]+|gpu)")
 LOGGERS = re.compile(r"logger=(\[[^\[\]]*\]|[^\[\],]+)")
 # What YAML reads as a number or a truth value, where Hydra wants a choice's name.
 SCALAR = re.compile(r"[+-]?(\d[\d_]*(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan|true|false", re.IGNORECASE)
@@ -107,6 +109,8 @@ def _forms(argument: str) -> list[str]:
     _refuse_scalars(argument)
     if device := DEVICE.fullmatch(argument):
         return [f"device={device[2] or device[3]}", f"device.name={device[1]}"]
+    if wrong := DEVICE_LIKE.fullmatch(argument):
+        check_form(wrong[1], "device")
     chain = LINKS.fullmatch(argument)
     if chain is None and SWEPT_CHAIN.fullmatch(argument):
         raise _merged(argument.partition("=")[0])

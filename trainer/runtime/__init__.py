@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -226,6 +226,14 @@ def place(function: Any) -> str:
     if not _ready.allow_cpu_ops:
         found.refuse_cpu(_ready.device)
     return found.describe()
+
+
+def costs_on_cpu(functions: Sequence[Any], tell: Callable[[str], None]) -> list[placement.CostOnCpu]:
+    """Give what measures, called after each step, the operations of compiled steps that the device lacks."""
+    if _ready is None or _ready.device == "cpu":
+        return []
+    found = [(function, placement.place(function)) for function in functions]
+    return [placement.CostOnCpu(function, place, tell) for function, place in found if place.on_cpu]
 
 
 def _again(choices: Choices, number: int) -> Runtime:

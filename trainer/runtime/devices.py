@@ -19,6 +19,28 @@ _taken: list[TextIO] = []  # open for as long as the process lives
 _ALLOWED = ("cpu", "cuda", "cuda0", "opencl", "opencl0:0")
 
 
+def check_form(name: str, key: str = "device.name") -> None:
+    """Refuse a name that no device can have.
+
+    Raises
+    ------
+    UsageError
+        With the name that was probably meant.
+    """
+    if name == "opencl" or _FORMS.fullmatch(name):
+        return
+    cuda, short = re.fullmatch(r"(?:gpu|cuda):?(\d*)", name), re.fullmatch(r"opencl(\d+|:\d+)", name)
+    number = short[1] if short else ""
+    meant = f"cuda{cuda[1]}" if cuda else ""
+    if short:
+        meant = f"opencl0{number}" if number.startswith(":") else f"opencl{number}:0"
+    also = "opencl is followed by a platform's number and a device's; " if short else ""
+    hint = (
+        f"{also}did you mean {meant}? Allowed are {', '.join(_ALLOWED)}" if meant else nearest(name, _ALLOWED)
+    )
+    raise UsageError(f"{key}={name} is no device: {hint}, and other numbers")
+
+
 def canonical(name: str) -> str:
     """Return Theano's name of a device: `opencl` is its first platform's first device.
 
@@ -27,15 +49,8 @@ def canonical(name: str) -> str:
     UsageError
         For a name that no device can have, or a GPU where the package that reaches one is not installed.
     """
+    check_form(name)
     device = "opencl0:0" if name == "opencl" else name
-    if not _FORMS.fullmatch(device):
-        old = re.fullmatch(r"gpu(\d*)", name)
-        hint = (
-            f"did you mean cuda{old[1]}? Allowed are {', '.join(_ALLOWED)}"
-            if old
-            else nearest(name, _ALLOWED)
-        )
-        raise UsageError(f"device.name={name} is no device: {hint}, and other numbers")
     if device != "cpu" and importlib.util.find_spec("pygpu") is None:
         raise UsageError(
             f"device.name={name} cannot be used: the package pygpu (0.7, with libgpuarray) is not installed. "
@@ -115,6 +130,11 @@ def confirm(device: str, complaint: str) -> str:
     gpuarray: Any = importlib.import_module("theano.gpuarray")
     if gpuarray.pygpu_activated and device in gpuarray.init_dev.devmap:
         return str(gpuarray.init_dev.devmap[device].devname)
+    if "preallocate" in complaint:
+        raise UsageError(
+            f"device.preallocate is more than device.name={device} has free ({complaint}): give less, or 0 "
+            "to take memory as it is needed"
+        )
     raise UsageError(
         f"device.name={device} could not be started ({complaint or 'Theano gives no reason'}). "
         f"{_there_are()}. Take one of them, or mend the driver and look with trainer-doctor --device {device}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from trainer.errors import UsageError
 
 # Ours, which read a few sums of the device's; and Theano's bookkeeping of shapes and places.
 _ALLOWED = ("CheckSums", "Hold", "Gate", "DeepCopyOp", "ViewOp", "Shape", "Shape_i", "MakeVector", "Assert")
+
+_MEASURED = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,14 @@ class Placement:
     on_cpu : mapping of str to int
         Operations that compute with the device's arrays on the CPU, because the device lacks them: how often
         each stands in the function.
+    nodes : frozenset
+        These operations in the function's graph, and the copies to and fro that they need.
     """
 
     to_device: tuple[int, int]
     to_host: tuple[int, int]
     on_cpu: Counter[str]
+    nodes: frozenset[Any] = frozenset()
 
     def describe(self) -> str:
         """Say it in a line, for the log."""
@@ -68,6 +74,7 @@ def place(function: Any) -> Placement:
     nodes = function.maker.fgraph.toposort()
     copied: set[Any] = set()
     on_cpu: Counter[str] = Counter()
+    lacking: list[Any] = []
     copies: dict[str, list[int]] = {"GpuFromHost": [], "HostFromGpu": []}
     for node in nodes:
         name = type(node.op).__name__
@@ -81,12 +88,63 @@ def place(function: Any) -> Placement:
             and any(each in copied for each in node.inputs)
         ):
             on_cpu[str(getattr(node.op, "scalar_op", None) or name)] += 1
+            lacking.append(node)
             copied.update(each for each in node.outputs if each.ndim)
     coming, going = (
         (sum(map(bool, dimensions)), dimensions.count(0))
         for dimensions in (copies["GpuFromHost"], copies["HostFromGpu"])
     )
-    return Placement(coming, going, on_cpu)
+    read = {each for node in lacking for each in node.inputs}
+    written = {each for node in lacking for each in node.outputs}
+    needed = [
+        node
+        for node in nodes
+        if (type(node.op).__name__ == "HostFromGpu" and read.intersection(node.outputs))
+        or (type(node.op).__name__ == "GpuFromHost" and written.intersection(node.inputs))
+    ]
+    return Placement(coming, going, on_cpu, frozenset([*lacking, *needed]))
+
+
+class CostOnCpu:
+    """Measures what the operations that the device lacks cost of a step; called after each step.
+
+    Parameters
+    ----------
+    function : theano.compile.function_module.Function
+        The compiled step; while it is measured, Theano's virtual machine reads the clock around each
+        operation.
+    placement : Placement
+        What it does on the CPU.
+    tell : callable
+        Given the line for the log, once enough steps were measured.
+    """
+
+    def __init__(self, function: Any, placement: Placement, tell: Callable[[str], None]) -> None:
+        self._machine, self._placement, self._tell = function.fn, placement, tell
+        self._counted = [node in placement.nodes for node in function.maker.fgraph.toposort()]
+        self._steps = -1  # the first one is not like the others
+
+    def __call__(self, *_: object) -> None:
+        """Take note of a step."""
+        if self._steps == _MEASURED:
+            return
+        self._steps += 1
+        if not self._steps:
+            self._before = list(self._machine.call_times)
+            self._machine.time_thunks = 1
+        elif self._steps == _MEASURED:
+            self._machine.time_thunks = 0
+            self._tell(self._told())
+
+    def _told(self) -> str:
+        spent = zip(self._machine.call_times, self._before, strict=True)
+        times = [(after - before) / _MEASURED * 1e3 for after, before in spent]
+        whole = sum(times)
+        cost = sum(time for time, counts in zip(times, self._counted, strict=True) if counts)
+        return (
+            f"what runs on the CPU because the device lacks it ({_listed(self._placement.on_cpu)}) takes "
+            f"{cost:.2f} of a step's {whole:.2f} ms, copies and the wait for the device with it"
+        )
 
 
 def _counted(copies: tuple[int, int]) -> str:

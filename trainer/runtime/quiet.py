@@ -68,8 +68,10 @@ class Heard(logging.Handler):
 
     @property
     def reason(self) -> str:
-        """What the first error was about, in a line; empty where there was none."""
+        """What the first record says, or the error in it; empty where there was none."""
         for record in self.records:
             error = record.exc_info[1] if record.exc_info else None
-            return f"{record.getMessage()}: {error}" if error else record.getMessage()
+            told = error.args[0] if error and error.args else record.getMessage()
+            # libgpuarray's errors are bytes.
+            return (told.decode(errors="replace") if isinstance(told, bytes) else str(told)).rstrip(".")
         return ""
