@@ -93,6 +93,36 @@ def test_memory_that_ends_during_training_is_told_with_the_sizes_of_what_is_ther
     assert train("resume=run").status == 0
 
 
+class GpuArrayException(Exception):
+    """Stands for pygpu's, which gives libgpuarray's words as bytes."""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            GpuArrayException(b"cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+            "(cuMemAlloc: CUDA_ERROR",
+        ),
+        (GpuArrayException(b"clCreateBuffer: Invalid buffer size"), "(clCreateBuffer: Invalid buffer size)"),
+        (
+            GpuArrayException(b"clEnqueueNDRangeKernel: Memory object allocation failure"),
+            "(clEnqueueNDRangeKernel: ",
+        ),
+        (RuntimeError("GpuCorrMM failed to allocate working memory of 8 x 9"), "(GpuCorrMM failed"),
+    ],
+)
+def test_memory_of_a_device_that_ends_is_told_likewise(train: Train, error: Exception, told: str) -> None:
+    def fail() -> None:
+        raise error
+
+    with during(8, fail):
+        finished = train(*SMALL)
+    assert finished.status == 1
+    assert finished.err.startswith(f"Error: out of memory {told}")
+    assert "Lower training.batch_size=40" in finished.err
+
+
 def test_a_clock_that_jumps_changes_no_duration_and_no_checkpoint(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,10 +15,18 @@ from trainer.settings import Settings
 UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
+# What a device's errors of missing memory say: CUDA's driver, cuBLAS, OpenCL, and operations that got none.
+_ON_DEVICE = re.compile(
+    r"out of memory|memory object allocation failure|invalid buffer size|out of (host )?resources|"
+    r"resource allocation failed|(failed|could not|error|unable to) ?(to )?allocat",
+    re.IGNORECASE,
+)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Tell whether an error is one of missing memory, of the machine or of its device."""
-    on_device = type(error).__name__ == "GpuArrayException" and "memory" in str(error).lower()
-    return isinstance(error, MemoryError) or on_device
+    by_device = type(error).__name__ == "GpuArrayException" or isinstance(error, RuntimeError)
+    return isinstance(error, MemoryError) or (by_device and bool(_ON_DEVICE.search(str(error))))
 
 
 def out_of_memory(error: Exception, settings: Settings, run: Any) -> RunError:
@@ -32,15 +41,28 @@ def out_of_memory(error: Exception, settings: Settings, run: Any) -> RunError:
     run : object
         With whatever it has by now of `data`, `network` and `graph`.
     """
-    told = str(error).strip().splitlines()[:1]
+    first = error.args[0] if error.args else ""
+    # libgpuarray's errors are bytes.
+    told = (
+        (first.decode(errors="replace") if isinstance(first, bytes) else str(error)).strip().splitlines()[:1]
+    )
     asked = f" ({told[0]})" if told else ""
     sizes = "; ".join(f"{what} {shown(size)}" for what, size in _sizes(settings, run))
     return RunError(
         f"out of memory{asked}{': ' if sizes else ''}{sizes}. Lower training.batch_size="
         f"{settings.training.batch_size} (and raise training.accumulation={settings.training.accumulation} "
         f"for the same updates) or training.evaluation_batch_size="
-        f"{settings.training.evaluation_batch_size}, choose a smaller model, or read the examples from disk "
-        "with data=npy"
+        f"{settings.training.evaluation_batch_size}, choose a smaller model, or {_cure(run)}"
+    )
+
+
+def _cure(run: Any) -> str:
+    machine = getattr(run, "machine", None)
+    on_cpu = machine is None or machine.device == "cpu"
+    return (
+        "read the examples from disk with data=npy"
+        if on_cpu
+        else "leave the training part outside of the device with training.feeding=arrays"
     )
 
 
@@ -55,7 +77,11 @@ def shown(size: float) -> str:
 
 
 def _sizes(settings: Settings, run: Any) -> Iterable[tuple[str, float]]:
-    network, graph, data = (getattr(run, name, None) for name in ("network", "graph", "data"))
+    network, graph, data, machine = (
+        getattr(run, name, None) for name in ("network", "graph", "data", "machine")
+    )
+    if machine is not None and (room := machine.free_memory()) is not None:
+        yield f"an array on {machine.device} may have", room
     if network is not None:
         yield "the parameters take", _of_variables(network.parameters)
     if graph is not None:
