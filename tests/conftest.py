@@ -89,6 +89,14 @@ def train(
     return call
 
 
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """CUDA's first device, of the stand-in in `tests.cuda_stand_in`."""
+    from tests.devices import cuda
+
+    return cuda(tmp_path_factory.mktemp("cuda"))
+
+
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Theano compute in Python, without the seconds that its compiler takes for each new graph."""

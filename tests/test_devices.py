@@ -1,14 +1,9 @@
-"""Training on another device than the CPU: PoCL gives one, OpenCL's, to machines without a GPU."""
+"""Training on other devices than the CPU: OpenCL's and CUDA's."""
 
 from __future__ import annotations
 
 import gzip
-import importlib.util
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,19 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import MNIST, ROOT, Finished, needs_mnist
-from trainer.runtime import devices
-
-DEVICE = "opencl0:0"
+from tests.conftest import MNIST, Finished, needs_mnist
+from tests.devices import Device, opencl
 
 
-def _missing() -> str:
-    if importlib.util.find_spec("pygpu") is None:
-        return "pygpu is not installed: scripts/install-gpu brings it"
-    return "" if DEVICE in devices.available() else "pygpu finds no OpenCL device: pocl-opencl-icd is one"
+@pytest.fixture(params=["opencl", "cuda"])
+def device(request: pytest.FixtureRequest) -> Device:
+    """A device of each kind."""
+    found: Device = opencl() if request.param == "opencl" else request.getfixturevalue("stand_in")
+    return found
 
-
-needs_device = pytest.mark.skipif(bool(_missing()), reason=_missing())
 
 # One thread, so that the CPU's products do not wait for each other on a busy machine.
 SMALL = (
@@ -40,59 +32,34 @@ SMALL = (
 )
 
 
-def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, which has a device of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=cwd, env=environment, capture_output=True, text=True
-    )
-
-
-def train_apart(folder: Path, *overrides: str) -> Finished:
-    """Run the command in a process of its own."""
-    first = overrides[0].startswith("resume=")
-    where = () if first else (f"hydra.run.dir={folder}",)
-    done = run("trainer", *overrides, *where, cwd=folder.parent)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Finished(done.returncode, done.stdout, done.stderr, folder)
-
-
-def computed(what: str, *words: str, device: str = DEVICE) -> Any:
-    """Return what `tests.on_device` computed."""
-    done = run("tests.on_device", device, what, *words)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-@needs_device
-def test_the_nine_rules_and_the_wrappers_follow_their_formulas_on_the_device() -> None:
-    found = computed("rules")
+def test_the_nine_rules_and_the_wrappers_follow_their_formulas_on_the_device(device: Device) -> None:
+    found = device.computed("rules")
     assert found["operations on the CPU"] == []
     assert len(found["errors"]) == 11
     assert {name: error for name, error in found["errors"].items() if not error < 1e-10} == {}
 
 
-@needs_device
-def test_fused_updates_are_the_symbolic_ones_on_the_device_and_overwrite_the_old_values() -> None:
-    found = computed("fused")
+def test_fused_updates_are_the_symbolic_ones_on_the_device_and_overwrite_the_old_values(
+    device: Device,
+) -> None:
+    found = device.computed("fused")
     # A rule of one result is Theano's own operation as well, but for large parameters.
     assert found == {"adam": [2], "lars": [2], "rprop": [2], "clipping=total_norm": [2], "sgd": [1]}
 
 
-@needs_device
 def test_a_run_goes_from_the_device_to_the_cpu_and_back(
-    train: Callable[..., Finished], tmp_path: Path
+    device: Device, train: Callable[..., Finished], tmp_path: Path
 ) -> None:
     expected = train(*SMALL, "training.epochs=3", folder="cpu")
     run_folder = tmp_path / "moved"
-    train_apart(run_folder, *SMALL, f"device={DEVICE}", "training.epochs=1")
-    train_apart(run_folder, f"resume={run_folder}", "device=cpu", "training.epochs=2")
-    found = train_apart(run_folder, f"resume={run_folder}", f"device={DEVICE}", "training.epochs=3")
+    device.train(run_folder, *SMALL, f"device={device.name}", "training.epochs=1")
+    device.train(run_folder, f"resume={run_folder}", "device=cpu", "training.epochs=2")
+    found = device.train(run_folder, f"resume={run_folder}", f"device={device.name}", "training.epochs=3")
     for key in ("train/loss", "validation/loss"):
         assert [each[key] for each in found.records] == pytest.approx(
             [each[key] for each in expected.records], rel=1e-4
         )
-    assert found.summary["device"] == DEVICE
+    assert found.summary["device"] == device.name
     log = (run_folder / "train.log").read_text()
     assert "the training part stays on the device" in log
     # The places of the batch go there, the gradients' sums come from it; all else is single numbers.
@@ -107,10 +74,9 @@ def mnist(what: str, header: int) -> Any:
     return rows.reshape(10_000, -1).squeeze()
 
 
-@needs_device
 @needs_mnist
 def test_fifty_steps_of_a_convolutional_network_lose_as_on_the_cpu(
-    train: Callable[..., Finished], tmp_path: Path
+    device: Device, train: Callable[..., Finished], tmp_path: Path
 ) -> None:
     file = tmp_path / "digits.npz"
     np.savez(file, inputs=mnist("images", 16)[:900], targets=mnist("labels", 8)[:900])
@@ -132,7 +98,7 @@ def test_fifty_steps_of_a_convolutional_network_lose_as_on_the_cpu(
         "device.threads=1",
     )
     expected = train(*fifty, folder="cpu")
-    found = train_apart(tmp_path / "device", *fifty, f"device={DEVICE}")
+    found = device.train(tmp_path / "device", *fifty, f"device={device.name}")
     assert found.summary["steps"] == 50
     assert [each["train/loss"] for each in found.records] == pytest.approx(
         [each["train/loss"] for each in expected.records], abs=1e-3
@@ -140,23 +106,20 @@ def test_fifty_steps_of_a_convolutional_network_lose_as_on_the_cpu(
     assert found.records[-1]["train/loss"] < found.records[0]["train/loss"] * 0.7
 
 
-@needs_device
-def test_recurrent_layers_and_their_gradients_are_pytorchs_on_the_device() -> None:
-    found = computed("recurrent")
+def test_recurrent_layers_and_their_gradients_are_pytorchs_on_the_device(device: Device) -> None:
+    found = device.computed("recurrent")
     assert sorted(found) == ["gru", "lstm", "simplernn"]
     assert {kind: error for kind, error in found.items() if not error < 1e-5} == {}
 
 
-@needs_device
-def test_every_activation_of_a_cell_is_the_cpus_on_the_device() -> None:
-    found = computed("cells")
+def test_every_activation_of_a_cell_is_the_cpus_on_the_device(device: Device) -> None:
+    found = device.computed("cells")
     assert len(found) == 7
     assert {name: error for name, error in found.items() if not error < 1e-10} == {}
 
 
-@needs_device
 def test_a_recurrent_network_trains_on_the_device_as_on_the_cpu(
-    train: Callable[..., Finished], tmp_path: Path
+    device: Device, train: Callable[..., Finished], tmp_path: Path
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("To be, or not to be, that is the question: " * 60)
@@ -174,7 +137,7 @@ def test_a_recurrent_network_trains_on_the_device_as_on_the_cpu(
         "device.threads=1",
     )
     expected = train(*small, folder="cpu")
-    found = train_apart(tmp_path / "device", *small, f"device={DEVICE}")
+    found = device.train(tmp_path / "device", *small, f"device={device.name}")
     for key in ("train/loss", "validation/loss"):
         assert [each[key] for each in found.records] == pytest.approx(
             [each[key] for each in expected.records], rel=1e-4
@@ -185,38 +148,34 @@ def test_a_recurrent_network_trains_on_the_device_as_on_the_cpu(
     assert ", and 1 array and 1 number from it" in log
 
 
-@needs_device
-def test_random_numbers_are_the_same_on_every_device() -> None:
-    found, wanted = computed("drawn"), computed("drawn", device="cpu")
+def test_random_numbers_are_the_same_on_every_device(device: Device) -> None:
+    found, wanted = device.computed("drawn"), Device("cpu").computed("drawn")
     assert found.pop("noise") == pytest.approx(wanted.pop("noise"), abs=1e-5)
     assert found == wanted
     assert all(set(each) == {0, np.float32(1 / 0.6)} for each in found.values())
 
 
-@needs_device
-def test_a_layers_bias_activation_and_dropout_are_scipys_on_the_device() -> None:
-    found = computed("passes")
+def test_a_layers_bias_activation_and_dropout_are_scipys_on_the_device(device: Device) -> None:
+    found = device.computed("passes")
     assert len(found) == 10
     assert {name: error for name, error in found.items() if not error < 1e-12} == {}
 
 
-@needs_device
-def test_an_operation_that_the_device_lacks_is_named_and_runs_only_where_it_may() -> None:
-    (refused,) = computed("lacking")
-    assert "device.name=opencl0:0 lacks operations of this step: maximum" in refused
+def test_an_operation_that_the_device_lacks_is_named_and_runs_only_where_it_may(device: Device) -> None:
+    (refused,) = device.computed("lacking")
+    assert f"device.name={device.name} lacks operations of this step: SortOp" in refused
     assert "device.allow_cpu_ops=true" in refused
-    placed, cost = computed("lacking", "allow_cpu_ops")
-    assert "on the CPU, because the device lacks them: maximum" in placed
-    found = re.search(r"\(maximum\) takes ([\d.]+) of a step's ([\d.]+) ms", cost)
+    placed, cost = device.computed("lacking", "allow_cpu_ops")
+    assert "on the CPU, because the device lacks them: SortOp" in placed
+    found = re.search(r"\(SortOp\) takes ([\d.]+) of a step's ([\d.]+) ms", cost)
     assert found is not None
     assert 0 < float(found[1]) <= float(found[2])
 
 
-@needs_device
-def test_a_kernel_that_the_device_refuses_is_told_in_a_sentence() -> None:
-    of_theano, of_ours = computed("refused")
+def test_a_kernel_that_the_device_refuses_is_told_in_a_sentence(device: Device) -> None:
+    of_theano, of_ours = device.computed("refused")
     for told in (of_theano, of_ours):
-        assert told.startswith(f"device.name={DEVICE}: its compiler refused the kernel of Gpu")
+        assert told.startswith(f"device.name={device.name}: its compiler refused the kernel of Gpu")
         assert "device=cpu" in told
         assert "\n" not in told
     assert "GpuElemwise{Wrong}" in of_theano
@@ -224,26 +183,26 @@ def test_a_kernel_that_the_device_refuses_is_told_in_a_sentence() -> None:
     assert "there_is_no_such_name" in of_ours
 
 
-@needs_device
-def test_a_run_whose_kernel_is_refused_ends_with_status_1(tmp_path: Path) -> None:
+def test_a_run_whose_kernel_is_refused_ends_with_status_1(device: Device, tmp_path: Path) -> None:
     rule = "optimizer._target_=tests.refused_rule.wrong_step"
-    done = run("trainer", f"device={DEVICE}", "model=softmax", rule, cwd=tmp_path)
+    done = device.run("trainer", f"device={device.name}", "model=softmax", rule, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"Error: device.name={DEVICE}: its compiler refused")
+    assert done.stderr.splitlines()[-1].startswith(f"Error: device.name={device.name}: its compiler refused")
 
 
-@needs_device
-def test_the_doctor_computes_on_each_device_that_there_is() -> None:
-    done = run("trainer.commands.doctor", "--size", "16")
-    line = next(line for line in done.stdout.splitlines() if DEVICE in line and "Device" not in line)
+def test_the_doctor_computes_on_each_device_that_there_is(device: Device) -> None:
+    done = device.run("trainer.commands.doctor", "--size", "16")
+    line = next(line for line in done.stdout.splitlines() if device.name in line and "Device" not in line)
     assert "GiB; Theano compiles for it, and computes rightly" in line
     assert "ok" in line
 
 
-@needs_device
-def test_a_device_that_there_is_not_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
-    done = run("trainer", "device=opencl0:9", cwd=tmp_path)
+def test_a_device_that_there_is_not_is_refused_with_those_that_there_are(
+    device: Device, tmp_path: Path
+) -> None:
+    wrong = f"{device.name[:-1]}9"
+    done = device.run("trainer", f"device={wrong}", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "device.name=opencl0:9 could not be started" in done.stderr
-    assert f"Devices that there are: cpu, {DEVICE}" in done.stderr
+    assert f"device.name={wrong} could not be started" in done.stderr
+    assert re.search(rf"Devices that there are: cpu, .*{device.name}", done.stderr)

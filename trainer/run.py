@@ -218,7 +218,7 @@ class _Run:
             bench.compiled = compile_graph(bench.graph, bench.resident, bench.seam)
         collecting.as_usual()
         seconds = bench.compiled.seconds
-        log.info("compiled in %.1f s for %s%s", seconds, self.parts.machine.device, self.parts.why_compiled)
+        log.info("compiled in %.1f s for %s%s", seconds, self.parts.machine.named, self.parts.why_compiled)
         return bench.compiled, seconds
 
     def _find_learning_rate(self, compiled: Compiled) -> None:

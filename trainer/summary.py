@@ -45,6 +45,7 @@ def summarize(
         "test": dict(test),
         "parameters": sum(count for _, _, count in network.rows()),
         "device": machine.device,
+        "device_name": machine.device_name,
         "compile_seconds": round(compile_seconds, 3),
         "train_seconds": round(outcome.seconds, 3),
         "examples_per_second": round(outcome.examples / outcome.seconds, 1) if outcome.seconds else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 from trainer.commands.device_trial import try_device
@@ -15,9 +16,7 @@ def examine_devices(precision: str, compiler: Compiler, cache: Path) -> list[Row
     """Compute something on each device that is found, and say what CUDA lacks where none of its kind is."""
     if importlib.util.find_spec("pygpu") is None:
         return []
-    for kind in ("cuda", "opencl"):
-        device_libraries.provide(kind, compiler, cache)
-    names = [name for name in devices.available() if name != "cpu"]
+    names = named(compiler, cache)[1:]
     rows = []
     for name in names:
         trial = try_device(name, precision, cache)
@@ -31,12 +30,15 @@ def examine_devices(precision: str, compiler: Compiler, cache: Path) -> list[Row
     return rows if any(name.startswith("cuda") for name in names) else [*rows, _cuda()]
 
 
+def named(compiler: Compiler, cache: Path) -> list[str]:
+    """Return the names of all devices, under whatever names the machine has their libraries."""
+    return devices.available(partial(device_libraries.provide, compiler=compiler, cache=cache))
+
+
 def _cuda() -> Row:
-    parts = {"libcuda.so": "driver", "libnvrtc.so": "compiler", "libcublas.so": "matrix products"}
-    lacks = [f"{name} ({use})" for name, use in parts.items() if device_libraries.found(name) is None]
+    lacks = device_libraries.lacking()
     if not lacks:
         return Row("cuda", "its libraries are there, and no device", OPTIONAL)
-    cure = (
-        "The driver comes with the system (nvidia-driver), the others by pip install 'theano-trainer[cuda]'."
-    )
-    return Row("cuda", f"no device; not found: {', '.join(lacks)}", OPTIONAL, cure)
+    told = ", ".join(f"{name} ({use})" for name, use in lacks.items())
+    cure = device_libraries.cure(lacks)
+    return Row("cuda", f"no device; not found: {told}", OPTIONAL, f"To have one, {cure}.")

@@ -15,11 +15,11 @@ from typing import Any
 from rich.console import Console
 
 from trainer import runtime
-from trainer.commands.device_findings import examine_devices
+from trainer.commands.device_findings import examine_devices, named
 from trainer.commands.findings import MISSING, OPTIONAL, WARNING, Row, show
 from trainer.commands.prebuilding import build
 from trainer.errors import RunError, UsageError
-from trainer.runtime import devices, flags
+from trainer.runtime import flags
 from trainer.runtime.threads import cores
 
 _OPTIONAL = {
@@ -176,8 +176,8 @@ def _describe_cache(folder: Path) -> str:
 
 
 def _describe_device(ready: runtime.Runtime) -> str:
-    own_name = f" ({ready.device_name})" if ready.device_name != ready.device else ""
-    return f"{ready.device}{own_name}, {ready.precision}; there are {', '.join(devices.available())}"
+    there = ", ".join(named(ready.compiler, ready.compile_cache))
+    return f"{ready.named}, {ready.precision}; there are {there}"
 
 
 def _products(size: int, precision: str) -> list[Row]:

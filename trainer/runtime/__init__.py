@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ class Runtime:
     compiler: Compiler
     compile_cache: Path
     allow_cpu_ops: bool = False
+
+    @property
+    def named(self) -> str:
+        """The device, and what it calls itself."""
+        own = f" ({self.device_name})" if self.device_name != self.device else ""
+        return f"{self.device}{own}"
 
     def free_memory(self) -> int | None:
         """Return the bytes that one array on the device may take now; None for the CPU."""
@@ -178,7 +185,9 @@ def prepare(
     )
     # By it Theano refuses devices to the processes that this one starts, which have a device of their own.
     os.environ.pop("THEANO_GPU_IS_ALREADY_ACTIVE", None)
-    device_name = devices.confirm(device, complaint)
+    device_name = devices.confirm(
+        device, complaint, partial(device_libraries.provide, compiler=program, cache=cache)
+    )
     if device != "cpu":
         device_code.mend()
     modules.use_compiled_code()

@@ -8,10 +8,12 @@ import importlib
 import importlib.util
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from trainer.errors import UsageError, nearest
+from trainer.runtime import device_libraries
 from trainer.runtime.remembered import digest
 
 _FORMS = re.compile(r"cpu|cuda\d*|opencl\d+:\d+")
@@ -104,7 +106,7 @@ def kind_of(device: str) -> str:
     return device.rstrip("0123456789:")
 
 
-def confirm(device: str, complaint: str) -> str:
+def confirm(device: str, complaint: str, provide: Callable[[str], None] = lambda kind: None) -> str:
     """Return what the active device calls itself, once Theano is imported.
 
     Parameters
@@ -113,6 +115,8 @@ def confirm(device: str, complaint: str) -> str:
         The canonical name.
     complaint : str
         What Theano logged while it started the device.
+    provide : callable, optional
+        As for `available`.
 
     Raises
     ------
@@ -137,12 +141,26 @@ def confirm(device: str, complaint: str) -> str:
         )
     raise UsageError(
         f"device.name={device} could not be started ({complaint or 'Theano gives no reason'}). "
-        f"{_there_are()}. Take one of them, or mend the driver and look with trainer-doctor --device {device}"
+        f"{_there_are(provide)}. Take one of them, or {_cure(device, complaint)} and look with "
+        f"trainer-doctor --device {device}"
     )
 
 
-def available() -> list[str]:
-    """Return the names of the devices that this machine offers, `cpu` first."""
+def _cure(device: str, complaint: str) -> str:
+    lacks = device_libraries.lacking() if kind_of(device) == "cuda" else {}
+    if lacks:
+        return device_libraries.cure(lacks)
+    return "free its memory" if "memory" in complaint else "mend the driver"
+
+
+def available(provide: Callable[[str], None] = lambda kind: None) -> list[str]:
+    """Return the names of the devices that this machine offers, `cpu` first.
+
+    Parameters
+    ----------
+    provide : callable, optional
+        Has the libraries of a kind of device found, given `cuda` or `opencl`.
+    """
     found = ["cpu"]
     try:
         gpuarray: Any = importlib.import_module("pygpu.gpuarray")
@@ -151,6 +169,7 @@ def available() -> list[str]:
     for kind in ("cuda", "opencl"):
         # A driver that is missing or broken says so in many ways, and offers no device in all of them.
         try:
+            provide(kind)
             if kind == "cuda":
                 found += [f"cuda{number}" for number in range(gpuarray.count_devices("cuda", 0))]
             else:
@@ -196,5 +215,5 @@ def _platform(number: int) -> str:
     return text.value.decode(errors="replace")
 
 
-def _there_are() -> str:
-    return f"Devices that there are: {', '.join(available())}"
+def _there_are(provide: Callable[[str], None] = lambda kind: None) -> str:
+    return f"Devices that there are: {', '.join(available(provide))}"
