@@ -1,10 +1,11 @@
 """A stand-in for CUDA's driver, NVRTC and cuBLAS, whose kernels run on the processor; for tests alone.
 
 libgpuarray and Theano go their own way for CUDA, from the names of libraries to the texts of kernels. With
-these three libraries on LD_LIBRARY_PATH that way is gone to the end. It shows whether the calls, their order
-and the texts are right, what is computed, what is copied, and which device is chosen. It shows nothing of
-speed, of the machine code that NVRTC makes, and of a card's memory model; but threads of a block meet at
-barriers alone, so what counts on the threads of a warp running in step comes out wrong.
+these three libraries, the driver's on LD_LIBRARY_PATH and the others in wheels, that way is gone to the end.
+It shows whether the calls, their order and the texts are right, what is computed, what is copied, and which
+device is chosen. It shows nothing of speed, of the machine code that NVRTC makes, and of a card's memory
+model; but threads of a block meet at barriers alone, so what counts on the threads of a warp running in step
+comes out wrong.
 
 Environment: STAND_IN_DEVICES (how many, 2), STAND_IN_MEMORY (bytes of each, 2 GiB), STAND_IN_CAPABILITY (90),
 STAND_IN_COUNTS (a file for the number of copies and launches), STAND_IN_NVRTC (a real NVRTC that has to take
@@ -17,11 +18,17 @@ import ctypes
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.conftest import ROOT
 
-_SOURCES = {"driver": "libcuda.so.1", "compiler": "libnvrtc.so.12", "blas": "libcublas.so.12"}
+# Where they lie: the driver in a system's folder, the others in wheels.
+LIBRARIES = {
+    "driver": "libcuda.so.1",
+    "compiler": "nvidia/cuda_nvrtc/lib/libnvrtc.so.12",
+    "blas": "nvidia/cublas/lib/libcublas.so.12",
+}
 
 
 def obstacle() -> str:
@@ -35,18 +42,25 @@ def obstacle() -> str:
     return "this machine has CUDA's own driver, which would come before the stand-in"
 
 
-def build(folder: Path) -> dict[str, str]:
+def build(folder: Path) -> Mapping[str, str]:
     """Compile it into a folder, and return the environment by which a process finds it."""
     here = Path(__file__).parent
-    shutil.copy(here / "words.h", folder)
-    # Before a package of CUDA's real libraries, which would be preferred.
-    (folder / "nvidia").mkdir()
+    for source, name in LIBRARIES.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Without a name of its own: a real NVRTC beside it asks for libnvrtc.so.12, and has to find itself.
+        own = ["-Wl,-soname,libcuda.so.1"] if source == "driver" else []
+        command = ["g++", "-std=c++14", "-O1", "-fPIC", "-shared", *own]
+        subprocess.run([*command, here / f"{source}.cpp", "-o", target, "-ldl"], check=True)
+    shutil.copy(here / "words.h", (folder / LIBRARIES["compiler"]).parent)
     (folder / "nvidia" / "__init__.py").touch()
-    for source, name in _SOURCES.items():
-        command = ["g++", "-std=c++14", "-O1", "-fPIC", "-shared", f"-Wl,-soname,{name}"]
-        command += [str(here / f"{source}.cpp"), "-o", str(folder / name), "-ldl"]
-        subprocess.run(command, check=True)
+    return environment(folder)
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    """Return the environment by which a process finds what lies in a folder, before what the machine has."""
+    libraries = filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")])
     return {
-        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")])),
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
     }

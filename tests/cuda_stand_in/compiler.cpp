@@ -1,8 +1,8 @@
-// Stands for NVRTC, libnvrtc.so.12: a C++ compiler makes a shared library of a kernel's text, whose path is the "PTX".
+// Stands for NVRTC, libnvrtc.so.12: a C++ compiler makes a shared library of a kernel's text, which is the "PTX", behind
+// the number of its bytes.
 // Where STAND_IN_NVRTC names a real NVRTC, that one has to take the text first.
 #include <dlfcn.h>
 #include <fstream>
-#include <functional>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -19,7 +19,7 @@ struct Program { std::string text, log, made; std::vector<std::string> headers, 
 namespace {
 
 std::string read(const std::string& name) {
-    std::ifstream file(name);
+    std::ifstream file(name, std::ios::binary);
     std::ostringstream text;
     text << file.rdbuf();
     return text.str();
@@ -52,8 +52,9 @@ bool is_refused(Program* program, int count, const char* const* options) {
     for (const std::string& each : program->headers) headers.push_back(each.c_str());
     for (const std::string& each : program->names) names.push_back(each.c_str());
     void* handle = nullptr;
-    ((Create*)dlsym(real, "nvrtcCreateProgram"))(
+    const int made = ((Create*)dlsym(real, "nvrtcCreateProgram"))(
         &handle, program->text.c_str(), nullptr, headers.size(), headers.data(), names.data());
+    if (made) return program->log = "nvrtcCreateProgram: " + std::to_string(made), true;
     if (!((Compile*)dlsym(real, "nvrtcCompileProgram"))(handle, count, options)) return false;
     size_t size = 0;
     ((Size*)dlsym(real, "nvrtcGetProgramLogSize"))(handle, &size);
@@ -102,25 +103,23 @@ int nvrtcCompileProgram(Program* program, int count, const char* const* options)
         || program->text.find("__syncthreads") != std::string::npos;
     whole += std::string("extern \"C\" { int stand_in_waits = ") + (waits ? "1" : "0") + "; }\n";
 
-    const std::string base = folder() + "/kernel-" + std::to_string(std::hash<std::string>()(whole));
-    program->made = base + ".so";
-    if (!access(program->made.c_str(), R_OK)) return SUCCESS;
-    const std::string own = base + "." + std::to_string(getpid());
+    const std::string own = folder() + "/kernel-" + std::to_string(getpid());
     std::ofstream(own + ".cpp") << whole;
     const char* const compiler = getenv("STAND_IN_COMPILER");
     const std::string command = std::string(compiler ? compiler : "g++") + " -std=c++14 -O1 -w -fpermissive -fPIC -shared "
         "-Wl,-Bsymbolic -I'" + folder() + "' '" + own + ".cpp' -o '" + own + ".so' 2> '" + own + ".log'";
     const int status = system(command.c_str());
+    const std::string library = read(own + ".so");
     program->log = read(own + ".log");
-    unlink((own + ".log").c_str());
-    unlink((own + ".cpp").c_str());
-    if (status) return COMPILATION;
-    rename((own + ".so").c_str(), program->made.c_str());
-    return SUCCESS;
+    program->made = std::to_string(library.size()) + "\n" + library;
+    for (const char* ending : {".cpp", ".log", ".so"}) unlink((own + ending).c_str());
+    return status ? COMPILATION : SUCCESS;
 }
 
 int nvrtcGetPTXSize(Program* program, size_t* size) { return *size = program->made.size() + 1, SUCCESS; }
-int nvrtcGetPTX(Program* program, char* text) { return strcpy(text, program->made.c_str()), SUCCESS; }
+int nvrtcGetPTX(Program* program, char* text) {
+    return memcpy(text, program->made.c_str(), program->made.size() + 1), SUCCESS;
+}
 int nvrtcGetProgramLogSize(Program* program, size_t* size) { return *size = program->log.size() + 1, SUCCESS; }
 int nvrtcGetProgramLog(Program* program, char* text) { return strcpy(text, program->log.c_str()), SUCCESS; }
 
