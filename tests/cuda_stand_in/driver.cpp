@@ -118,6 +118,9 @@ Result cuInit(unsigned int) {
     return devices.empty() ? NO_DEVICE : SUCCESS;
 }
 
+// NVRTC 12.9 asks for one of NVIDIA's own.
+Result cuGetExportTable(const void** table, const void*) { return *table = nullptr, NOT_FOUND; }
+
 Result cuDriverGetVersion(int* version) { return *version = number("STAND_IN_DRIVER", 12040), SUCCESS; }
 Result cuDeviceGetCount(int* count) { return *count = devices.size(), SUCCESS; }
 Result cuDeviceGet(int* device, int k) { return is_device(k) ? (*device = k, SUCCESS) : INVALID_DEVICE; }
