@@ -29,6 +29,8 @@ LIBRARIES = {
     "compiler": "nvidia/cuda_nvrtc/lib/libnvrtc.so.12",
     "blas": "nvidia/cublas/lib/libcublas.so.12",
 }
+# Of the compiler, for kernels; the header that all begin with is compiled by the same, once.
+_OPTIONS = "-std=c++14 -O1 -w -fpermissive -fPIC"
 
 
 def obstacle() -> str:
@@ -52,7 +54,9 @@ def build(folder: Path) -> Mapping[str, str]:
         own = ["-Wl,-soname,libcuda.so.1"] if source == "driver" else []
         command = ["g++", "-std=c++14", "-O1", "-fPIC", "-shared", *own]
         subprocess.run([*command, here / f"{source}.cpp", "-o", target, "-ldl"], check=True)
-    shutil.copy(here / "words.h", (folder / LIBRARIES["compiler"]).parent)
+    words = (folder / LIBRARIES["compiler"]).parent / "words.h"
+    shutil.copy(here / "words.h", words)
+    subprocess.run(["g++", *_OPTIONS.split(), "-x", "c++-header", words, "-o", f"{words}.gch"], check=True)
     (folder / "nvidia" / "__init__.py").touch()
     return environment(folder)
 
@@ -60,7 +64,11 @@ def build(folder: Path) -> Mapping[str, str]:
 def environment(folder: Path) -> Mapping[str, str]:
     """Return the environment by which a process finds what lies in a folder, before what the machine has."""
     libraries = filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")])
+    # No card may ever be given what was compiled for the stand-in.
+    flags = filter(None, [os.environ.get("THEANO_FLAGS"), f"gpuarray.cache_path={folder / 'kernels'}"])
     return {
+        "STAND_IN_OPTIONS": _OPTIONS,
+        "THEANO_FLAGS": ",".join(flags),
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
     }

@@ -106,8 +106,9 @@ int nvrtcCompileProgram(Program* program, int count, const char* const* options)
     const std::string own = folder() + "/kernel-" + std::to_string(getpid());
     std::ofstream(own + ".cpp") << whole;
     const char* const compiler = getenv("STAND_IN_COMPILER");
-    const std::string command = std::string(compiler ? compiler : "g++") + " -std=c++14 -O1 -w -fpermissive -fPIC -shared "
-        "-Wl,-Bsymbolic -I'" + folder() + "' '" + own + ".cpp' -o '" + own + ".so' 2> '" + own + ".log'";
+    const char* const asked = getenv("STAND_IN_OPTIONS");
+    const std::string command = std::string(compiler ? compiler : "g++") + " " + (asked ? asked : "-fPIC -fpermissive -w")
+        + " -shared -Wl,-Bsymbolic -I'" + folder() + "' '" + own + ".cpp' -o '" + own + ".so' 2> '" + own + ".log'";
     const int status = system(command.c_str());
     const std::string library = read(own + ".so");
     program->log = read(own + ".log");
