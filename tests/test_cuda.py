@@ -63,9 +63,17 @@ def test_the_workers_of_a_sweep_have_a_device_each(stand_in: Device, tmp_path: P
 @pytest.mark.parametrize(
     ("present", "complaint", "cure"),
     [
-        ((), "libcuda.so", "install NVIDIA's driver"),
-        (("driver",), "libnvrtc.so", "bring libnvrtc.so and libcublas.so by pip install"),
-        (("driver", "compiler"), "Blas", "bring libcublas.so by pip install 'theano-trainer[cuda]'"),
+        ((), "libcuda.so", "(libcuda.so: the driver, such as nvidia-driver, libnvrtc.so: the compiler"),
+        (
+            ("driver",),
+            "libnvrtc.so",
+            "(libnvrtc.so: the compiler, by pip install 'theano-trainer[cuda]', lib",
+        ),
+        (
+            ("driver", "compiler"),
+            "Blas",
+            "(libcublas.so: matrix products, by pip install 'theano-trainer[cuda]')",
+        ),
     ],
 )
 def test_a_library_that_is_missing_is_named_with_its_cure(

@@ -22,6 +22,8 @@ _ON_DEVICE = re.compile(
     re.IGNORECASE,
 )
 
+_BYTES = re.compile(r"""b(['"])(.*)\1""")
+
 
 def is_out_of_memory(error: Exception) -> bool:
     """Tell whether an error is one of missing memory, of the machine or of its device."""
@@ -42,10 +44,9 @@ def out_of_memory(error: Exception, settings: Settings, run: Any) -> RunError:
         With whatever it has by now of `data`, `network` and `graph`.
     """
     first = error.args[0] if error.args else ""
-    # libgpuarray's errors are bytes.
-    told = (
-        (first.decode(errors="replace") if isinstance(first, bytes) else str(error)).strip().splitlines()[:1]
-    )
+    # libgpuarray's errors are bytes, and Theano makes a text of them.
+    whole = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
+    told = [_BYTES.sub(r"\2", line) for line in whole.strip().splitlines()[:1]]
     asked = f" ({told[0]})" if told else ""
     sizes = "; ".join(f"{what} {shown(size)}" for what, size in _sizes(settings, run))
     return RunError(

@@ -130,6 +130,11 @@ Result cuDeviceGetName(char* name, int length, int device) {
     return snprintf(name, length, "Stand-in %d", devices[device]), SUCCESS;
 }
 
+Result cuDeviceTotalMem_v2(size_t* size, int device) {
+    if (!is_device(device)) return INVALID_DEVICE;
+    return *size = number("STAND_IN_MEMORY", 1l << 31), SUCCESS;
+}
+
 Result cuDeviceGetPCIBusId(char* id, int length, int device) {
     if (!is_device(device)) return INVALID_DEVICE;
     return snprintf(id, length, "0000:%02x:00.0", devices[device]), SUCCESS;

@@ -8,34 +8,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trainer import runtime
 from trainer.errors import RunError, UsageError
-from trainer.runtime import devices
 
 _SECONDS = 300
 _SIZE = 64
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What came of it.
-
-    Attributes
-    ----------
-    description : str
-        What the device is: its platform, name and memory.
-    complaint : str
-        Why Theano cannot compute on it; empty where it can.
-    """
-
-    description: str = ""
-    complaint: str = ""
-
-
-def try_device(name: str, precision: str, cache: Path) -> Trial:
+def try_device(name: str, precision: str, cache: Path) -> str:
     """Compile a small graph for a device, run it, and compare it with NumPy.
 
     Parameters
@@ -46,28 +28,32 @@ def try_device(name: str, precision: str, cache: Path) -> Trial:
         `float32` or `float64`.
     cache : Path
         The compile cache's folder.
+
+    Returns
+    -------
+    str
+        Why Theano cannot compute on it; empty where it can.
     """
     command = [sys.executable, "-m", __name__, name, precision, str(cache)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, errors="replace")
     except subprocess.TimeoutExpired:
-        return Trial(complaint=f"a graph of three operations did not end within {_SECONDS} s")
+        return f"a graph of three operations did not end within {_SECONDS} s"
     try:
-        return Trial(**json.loads(done.stdout.splitlines()[-1]))
-    except (IndexError, ValueError, TypeError):
+        return str(json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
-        return Trial(complaint=f"its process ended with status {done.returncode}: {last}")
+        return f"its process ended with status {done.returncode}: {last}"
 
 
 def main(name: str, precision: str, cache: str) -> None:
     """Try the device in this process, and print what came of it."""
     try:
         runtime.prepare(name=name, precision=precision, compile_cache=cache)
-        description = devices.describe(name)
-        trial = Trial(description, _computed(precision))
+        complaint = _computed(precision)
     except (UsageError, RunError) as error:
-        trial = Trial(complaint=str(error))
-    print(json.dumps(asdict(trial)))
+        complaint = str(error)
+    print(json.dumps(complaint))
 
 
 def _computed(precision: str) -> str:

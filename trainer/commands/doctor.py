@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import platform
 import statistics
 import sys
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from trainer import runtime
 from trainer.commands.device_findings import examine_devices, named
-from trainer.commands.findings import MISSING, OPTIONAL, WARNING, Row, show
+from trainer.commands.findings import MISSING, OK, OPTIONAL, WARNING, Row, show
 from trainer.commands.prebuilding import build
 from trainer.errors import RunError, UsageError
 from trainer.runtime import flags
@@ -234,7 +235,9 @@ def _optional() -> list[Row]:
         try:
             rows.append(Row(name, f"{importlib.metadata.version(name)}; {use}"))
         except importlib.metadata.PackageNotFoundError:
-            rows.append(Row(name, f"not installed; {use}", OPTIONAL))
+            there = importlib.util.find_spec(name) is not None
+            found = f"installed, its version unknown; {use}" if there else f"not installed; {use}"
+            rows.append(Row(name, found, OK if there else OPTIONAL))
     return rows
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainer import runtime
 from trainer.runtime.compiler import complaint_of, told
-from trainer.runtime.device_code import refusal_of
+from trainer.runtime.device_code import is_without_reason, refusal_of
 
 _CURES = {
     errno.ENOSPC: "make room",
@@ -46,10 +46,13 @@ def explain_fault(error: BaseException) -> str | None:
     refused = refusal_of(error)
     if refused is not None:
         ready = runtime.current()
+        # Where two processes build one kernel at a time, PoCL 3.1 refuses it to one, without a reason.
+        again = "run it again where others were building kernels at the same time, or "
         return (
             f"device.name={ready.device if ready else 'the device'}: its compiler refused the kernel of "
-            f"{refused}: take another device, such as device=cpu, another device.precision, a newer driver, "
-            "or another layer or rule; trainer-doctor tries every device"
+            f"{refused}: {again * is_without_reason(refused)}take another device, such as device=cpu, "
+            "another device.precision, a newer driver, or another layer or rule; trainer-doctor tries every "
+            "device"
         )
     complaint = complaint_of(error)
     return None if complaint is None else told(complaint)

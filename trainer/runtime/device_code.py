@@ -87,3 +87,12 @@ def refusal_of(error: BaseException) -> str | None:
     why = found[1].strip() if found else said[3].strip().splitlines()[0]
     cut = operation if len(operation) <= _LONGEST else f"{operation[:_LONGEST]}…"
     return f"{cut} ({why})"
+
+
+def is_without_reason(refused: str) -> bool:
+    """Tell whether OpenCL refused a kernel and gave no reason for it.
+
+    >>> is_without_reason("GpuElemwise{add} (GpuKernel_init error 3: clBuildProgram: Unknown error)")
+    True
+    """
+    return "clBuildProgram: Unknown error" in refused

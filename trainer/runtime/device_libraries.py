@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.runtime.compiler import Compiler
@@ -29,9 +29,15 @@ _KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "libOpenCL.so": ("", ("libOpenCL.so.1",)),
     "libclblast.so": ("", ("libclblast.so.1",)),
 }
-# What CUDA needs, and what for.
-_OF_CUDA = {"libcuda.so": "driver", "libnvrtc.so": "compiler", "libcublas.so": "matrix products"}
+_OF_CUDA = ("libcuda.so", "libnvrtc.so", "libcublas.so")
 _OF_OPENCL = ("libOpenCL.so", "libclblast.so")
+_BROUGHT = {
+    "libcuda.so": "the driver, such as nvidia-driver",
+    "libnvrtc.so": "the compiler, by pip install 'theano-trainer[cuda]'",
+    "libcublas.so": "matrix products, by pip install 'theano-trainer[cuda]'",
+    "libOpenCL.so": "OpenCL's loader, such as ocl-icd-libopencl1",
+    "libclblast.so": "matrix products, such as libclblast1",
+}
 _PLAIN = "extern int trainer_names_a_library;\n"
 
 # libgpuarray writes an architecture with two digits, and so cuts `compute_120` to `compute_12`, which no
@@ -84,21 +90,22 @@ def provide(kind: str, compiler: Compiler, cache: Path) -> None:
                 _loaded[name] = library
 
 
-def lacking() -> dict[str, str]:
-    """Return the libraries of CUDA's that the machine has under no name, and what each is for."""
-    return {name: use for name, use in _OF_CUDA.items() if next(_candidates(name), None) is None}
+def found(name: str) -> str | None:
+    """Return the file that answers to a library's name, wheels first; None where the machine has none."""
+    real = next(_candidates(name), None)
+    return None if real is None else str(real)
 
 
-def cure(lacks: Collection[str]) -> str:
-    """Say how to come by libraries that are lacking.
+def lacking(kind: str) -> str:
+    """Say which libraries of a kind of device this machine lacks, each with what brings it; empty for none.
 
-    >>> cure(["libnvrtc.so", "libcublas.so"])
-    "bring libnvrtc.so and libcublas.so by pip install 'theano-trainer[cuda]'"
+    Parameters
+    ----------
+    kind : str
+        `cuda` or `opencl`.
     """
-    wheels = [name for name in lacks if name != "libcuda.so"]
-    ways = ["install NVIDIA's driver, which has libcuda.so"] if "libcuda.so" in lacks else []
-    ways += [f"bring {' and '.join(wheels)} by pip install 'theano-trainer[cuda]'"] if wheels else []
-    return ", ".join(ways)
+    names = _OF_CUDA if kind == "cuda" else _OF_OPENCL
+    return ", ".join(f"{name}: {_BROUGHT[name]}" for name in names if found(name) is None)
 
 
 def _candidates(name: str) -> Iterator[Path]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import importlib
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from typing import Any, TextIO
 from trainer.errors import UsageError, nearest
 from trainer.runtime import device_libraries
 from trainer.runtime.remembered import digest
+
+log = logging.getLogger(__name__)
 
 _FORMS = re.compile(r"cpu|cuda\d*|opencl\d+:\d+")
 _taken: list[TextIO] = []  # open for as long as the process lives
@@ -94,6 +96,14 @@ def free_one(kind: str, cache: Path) -> str | None:
             continue
         _taken.append(file)
         return name
+    if names:
+        log.warning(
+            "device.name=%s: other runs on this machine have taken %s; sharing %s, which slows all and "
+            "divides its memory: start no more workers than devices, or wait",
+            kind,
+            ", ".join(names),
+            names[0],
+        )
     return names[0] if names else None
 
 
@@ -134,23 +144,40 @@ def confirm(device: str, complaint: str, provide: Callable[[str], None] = lambda
     gpuarray: Any = importlib.import_module("theano.gpuarray")
     if gpuarray.pygpu_activated and device in gpuarray.init_dev.devmap:
         return str(gpuarray.init_dev.devmap[device].devname)
+    raise UsageError(_why_not(device, complaint, provide))
+
+
+def _why_not(device: str, complaint: str, provide: Callable[[str], None]) -> str:
+    """Say in a sentence why Theano went on without a device, and what helps."""
+    if broken := import_failure():
+        return (
+            f"device.name={device} cannot be used: pygpu is installed and cannot be imported ({broken}). "
+            f"{_there_are(provide)}. Bring what it lacks (scripts/install-gpu in a checkout; Debian: "
+            "libgpuarray3), or take device.name=cpu"
+        )
     if "preallocate" in complaint:
-        raise UsageError(
+        return (
             f"device.preallocate is more than device.name={device} has free ({complaint}): give less, or 0 "
             "to take memory as it is needed"
         )
-    raise UsageError(
+    if lacks := device_libraries.lacking(kind_of(device)):
+        cure = f"install what is missing ({lacks})"
+    else:
+        cure = "free its memory" if "memory" in complaint else "mend the driver"
+        cure += f" and look with trainer-doctor --device {device}"
+    return (
         f"device.name={device} could not be started ({complaint or 'Theano gives no reason'}). "
-        f"{_there_are(provide)}. Take one of them, or {_cure(device, complaint)} and look with "
-        f"trainer-doctor --device {device}"
+        f"{_there_are(provide)}. Take one of them, or {cure}"
     )
 
 
-def _cure(device: str, complaint: str) -> str:
-    lacks = device_libraries.lacking() if kind_of(device) == "cuda" else {}
-    if lacks:
-        return device_libraries.cure(lacks)
-    return "free its memory" if "memory" in complaint else "mend the driver"
+def import_failure() -> str:
+    """Return why pygpu, which is installed, cannot be imported; empty where it can."""
+    try:
+        importlib.import_module("pygpu.gpuarray")
+    except ImportError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def available(provide: Callable[[str], None] = lambda kind: None) -> list[str]:
@@ -167,26 +194,21 @@ def available(provide: Callable[[str], None] = lambda kind: None) -> list[str]:
     except ImportError:
         return found
     for kind in ("cuda", "opencl"):
-        # A driver that is missing or broken says so in many ways, and offers no device in all of them.
-        try:
-            provide(kind)
-            if kind == "cuda":
-                found += [f"cuda{number}" for number in range(gpuarray.count_devices("cuda", 0))]
-            else:
-                for platform in range(gpuarray.count_platforms("opencl")):
-                    devices = range(gpuarray.count_devices("opencl", platform))
-                    found += [f"opencl{platform}:{number}" for number in devices]
-        except Exception:
-            continue
+        provide(kind)
+    found += [f"cuda{number}" for number in range(_counted(gpuarray.count_devices, "cuda", 0))]
+    for platform in range(_counted(gpuarray.count_platforms, "opencl")):
+        numbers = range(_counted(gpuarray.count_devices, "opencl", platform))
+        found += [f"opencl{platform}:{number}" for number in numbers]
     return found
 
 
-def describe(device: str) -> str:
-    """Return the platform, name and memory of the device that Theano computes on in this process."""
-    gpuarray: Any = importlib.import_module("theano.gpuarray")
-    context = gpuarray.init_dev.devmap[device]
-    platform = _platform(int(device[len("opencl") :].partition(":")[0])) if "opencl" in device else "CUDA"
-    return f"{platform}: {context.devname}, {context.total_gmem / 2**30:.1f} GiB"
+def _counted(count: Callable[..., int], *what: str | int) -> int:
+    # A driver that is missing or broken, or a platform without devices, says so in many ways, and offers
+    # nothing in all of them; other platforms may have devices all the same.
+    try:
+        return count(*what)
+    except Exception:
+        return 0
 
 
 def free_memory(device: str) -> int | None:
@@ -196,23 +218,6 @@ def free_memory(device: str) -> int | None:
     gpuarray: Any = importlib.import_module("theano.gpuarray")
     context = gpuarray.init_dev.devmap[device]
     return min(int(context.free_gmem), int(context.largest_memblock))
-
-
-def _platform(number: int) -> str:
-    """Return the name of an OpenCL platform, which pygpu does not tell."""
-    try:
-        library = ctypes.CDLL("libOpenCL.so.1")
-    except OSError:
-        return "OpenCL"
-    platforms = (ctypes.c_void_p * (number + 1))()
-    text = ctypes.create_string_buffer(256)
-    name = 0x0902  # CL_PLATFORM_NAME
-    if library.clGetPlatformIDs(number + 1, platforms, None):
-        return "OpenCL"
-    handle = ctypes.c_void_p(platforms[number])
-    if library.clGetPlatformInfo(handle, name, ctypes.c_size_t(len(text)), text, None):
-        return "OpenCL"
-    return text.value.decode(errors="replace")
 
 
 def _there_are(provide: Callable[[str], None] = lambda kind: None) -> str:
