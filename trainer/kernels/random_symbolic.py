@@ -1,4 +1,4 @@
-"""The masks of `trainer.kernels.random` by Theano's elementwise operations, for devices other than the CPU.
+"""Random words by Theano's elementwise operations: of them the gradients' noise on devices is made.
 
 Each element enciphers its own block and takes one word of it: four times the work of the CPU's kernel, which
 such a device has to spare, and the same bits, so that a run may go from one device to another.
