@@ -167,7 +167,7 @@ def test_an_operation_that_the_device_lacks_is_named_and_runs_only_where_it_may(
     assert "device.allow_cpu_ops=true" in refused
     placed, cost = device.computed("lacking", "allow_cpu_ops")
     assert "on the CPU, because the device lacks them: SortOp" in placed
-    found = re.search(r"\(SortOp\) takes ([\d.]+) of a step's ([\d.]+) ms", cost)
+    found = re.search(r"\(SortOp\) takes ([\d.e+-]+) of a step's ([\d.e+-]+) ms", cost)
     assert found is not None
     assert 0 < float(found[1]) <= float(found[2])
 

@@ -143,7 +143,7 @@ class CostOnCpu:
         cost = sum(time for time, counts in zip(times, self._counted, strict=True) if counts)
         return (
             f"what runs on the CPU because the device lacks it ({_listed(self._placement.on_cpu)}) takes "
-            f"{cost:.2f} of a step's {whole:.2f} ms, copies and the wait for the device with it"
+            f"{cost:.3g} of a step's {whole:.3g} ms, copies and the wait for the device with it"
         )
 
 
