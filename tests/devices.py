@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ class Device:
         done = self.run("trainer", *overrides, *where, cwd=folder.parent, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return Finished(done.returncode, done.stdout, done.stderr, folder)
+
+    def exact(self) -> Device:
+        """Return the same, where each array has memory of its own and of its size: libgpuarray keeps none."""
+        flags = filter(None, [self.environment.get("THEANO_FLAGS"), "gpuarray.preallocate=-1"])
+        return replace(self, environment={**self.environment, "THEANO_FLAGS": ",".join(flags)})
 
     def computed(self, what: str, *words: str) -> Any:
         """Return what `tests.on_device` computed."""

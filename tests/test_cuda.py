@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,17 @@ def test_memory_that_does_not_suffice_is_told_with_its_cure(stand_in: Device, tm
     assert ended.returncode == 1
     assert "out of memory (cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY: out of memory)" in ended.stderr
     assert "an array on cuda0 may have" in ended.stderr
+
+
+def test_the_stand_in_shows_what_a_kernel_does_wrong(stand_in: Device) -> None:
+    # A block's threads go from the last to the first, and the next time from the first to the last.
+    wanted = {
+        "none": [True, True],
+        "no barrier before what the next wrote": [True, False],
+        "no barrier before what the last wrote": [False, True],
+        "reads what nobody wrote": [False, False],
+    }
+    done = stand_in.exact().run("tests.mistaken_kernels", *wanted, "writes past the end")
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert dict(found) == wanted
+    assert done.returncode == -signal.SIGSEGV, done.stderr

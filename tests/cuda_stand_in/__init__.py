@@ -4,8 +4,10 @@ libgpuarray and Theano go their own way for CUDA, from the names of libraries to
 these three libraries, the driver's on LD_LIBRARY_PATH and the others in wheels, that way is gone to the end.
 It shows whether the calls, their order and the texts are right, what is computed, what is copied, and which
 device is chosen. It shows nothing of speed, of the machine code that NVRTC makes, and of a card's memory
-model; but threads of a block meet at barriers alone, so what counts on the threads of a warp running in step
-comes out wrong.
+model; but threads of a block meet at barriers alone, in turn from the last to the first and from the first to
+the last, so what counts on the threads of a warp running in step comes out wrong. Memory that nobody wrote to
+holds no numbers, and a page that nobody may touch lies behind each allocation (with
+THEANO_FLAGS=gpuarray.preallocate=-1 behind each array; otherwise libgpuarray cuts arrays from larger ones).
 
 Environment: STAND_IN_DEVICES (how many, 2), STAND_IN_MEMORY (bytes of each, 2 GiB), STAND_IN_CAPABILITY (90),
 STAND_IN_COUNTS (a file for the number of copies and launches), STAND_IN_NVRTC (a real NVRTC that has to take

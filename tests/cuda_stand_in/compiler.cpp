@@ -101,7 +101,8 @@ int nvrtcCompileProgram(Program* program, int count, const char* const* options)
             + ", given); }\n";
     const bool waits = program->text.find("local_barrier") != std::string::npos
         || program->text.find("__syncthreads") != std::string::npos;
-    whole += std::string("extern \"C\" { int stand_in_waits = ") + (waits ? "1" : "0") + "; }\n";
+    whole += std::string("extern \"C\" { int stand_in_waits = ") + (waits ? "1" : "0")
+        + "; char* stand_in_shared[] = {__start_shared, __stop_shared}; }\n";
 
     const std::string own = folder() + "/kernel-" + std::to_string(getpid());
     std::ofstream(own + ".cpp") << whole;

@@ -1,13 +1,15 @@
 // Stands for CUDA's driver, libcuda.so.1, as far as libgpuarray 0.7.6 asks it: "modules" are shared libraries, and
 // their kernels run here, a block after another. Threads of a block go in turn from barrier to barrier, and each alone:
-// what counts on a warp's threads running in step comes out wrong, as it may on any card since Volta.
+// what counts on a warp's threads running in step comes out wrong, as it may on any card since Volta. Some errors show
+// in one order of the threads and blocks alone, so each kernel's first launch begins with the last, its next with the first.
 #include <dlfcn.h>
+#include <map>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
-#include <unordered_map>
 #include <vector>
 
 #include "words.h"
@@ -19,19 +21,31 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVAL
 namespace {
 
 struct Context { int device; unsigned int flags; bool active; };
-struct Kernel { void (*once)(Thread*, void**); bool waits; };
+struct Kernel { void (*once)(Thread*, void**); bool waits; char *shared, *shared_end; size_t launches; };
 
-const size_t STACK = 1 << 16, MOST_THREADS = 1024;
+const size_t STACK = 1 << 16, MOST_THREADS = 1024, PAGE = 4096;
+const int NOTHING = 0xFF;  // what memory holds that nothing was written to: no number, as float32 and as float64
 std::vector<int> devices;  // as CUDA_VISIBLE_DEVICES numbers them
 Context contexts[16];
 std::vector<Context*> current;
-std::unordered_map<Pointer, size_t> sizes;
+std::map<Pointer, size_t> sizes;
 size_t taken = 0;
 struct { size_t launches, to_device, bytes_to_device, to_host, bytes_to_host; } counted;
 
 long number(const char* name, long otherwise) {
     const char* const text = getenv(name);
     return text && *text ? atol(text) : otherwise;
+}
+
+// A page that nobody may touch lies right behind what is allocated, whose end is its end to 4 bytes.
+size_t filled(size_t size) { return (size + PAGE - 1) / PAGE * PAGE; }
+size_t before(size_t size) { return filled(size) - (size + 3) / 4 * 4; }
+
+bool is_allocated(Pointer pointer, size_t size) {
+    auto at = sizes.upper_bound(pointer);
+    if (at == sizes.begin()) return false;
+    --at;
+    return pointer - at->first <= at->second && size <= at->second - (pointer - at->first);
 }
 
 // Written where the test asks for it, once the process ends.
@@ -53,6 +67,9 @@ bool is_over[MOST_THREADS];
 size_t running;
 Kernel* launched;
 void** given;
+
+// Which of `count` is the one after k others, in this launch's order.
+size_t in_order(size_t k, size_t count) { return launched->launches % 2 ? count - 1 - k : k; }
 
 void wait() { swapcontext(&fibres[running], &scheduler); }
 void never() {}
@@ -80,7 +97,8 @@ void run_in_turn(size_t threads) {
     }
     for (bool goes_on = true; goes_on;) {
         goes_on = false;
-        for (running = 0; running < threads; ++running) {
+        for (size_t k = 0; k < threads; ++k) {
+            running = in_order(k, threads);
             if (is_over[running]) continue;
             place(running);
             swapcontext(&scheduler, &fibres[running]);
@@ -90,9 +108,10 @@ void run_in_turn(size_t threads) {
 }
 
 void run_block(size_t threads) {
+    if (launched->shared) memset(launched->shared, NOTHING, launched->shared_end - launched->shared);
     if (launched->waits) return run_in_turn(threads);
     for (size_t k = 0; k < threads; ++k) {
-        place(k);
+        place(in_order(k, threads));
         launched->once(&state, given);
     }
 }
@@ -204,37 +223,45 @@ Result cuMemGetInfo_v2(size_t* free_bytes, size_t* all) {
 Result cuMemAlloc_v2(Pointer* pointer, size_t size) {
     if (!size) return INVALID_VALUE;
     if (size > number("STAND_IN_MEMORY", 1l << 31) - taken) return OUT_OF_MEMORY;
-    void* const memory = malloc(size);
-    if (!memory) return OUT_OF_MEMORY;
-    memset(memory, 0xA5, size);  // nobody may count on zeros
-    sizes[*pointer = (Pointer)memory] = size;
+    const size_t all = filled(size);
+    char* const memory = (char*)mmap(nullptr, all + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return OUT_OF_MEMORY;
+    mprotect(memory + all, PAGE, PROT_NONE);
+    memset(memory, NOTHING, all);
+    sizes[*pointer = (Pointer)memory + before(size)] = size;
     return taken += size, SUCCESS;
 }
 Result cuMemFree_v2(Pointer pointer) {
     if (!sizes.count(pointer)) return INVALID_VALUE;
-    taken -= sizes[pointer];
+    const size_t size = sizes[pointer];
+    taken -= size;
     sizes.erase(pointer);
-    return free((void*)pointer), SUCCESS;
+    return munmap((char*)pointer - before(size), filled(size) + PAGE), SUCCESS;
 }
 Result cuMemAllocHost_v2(void** pointer, size_t size) { return *pointer = malloc(size), SUCCESS; }
 Result cuMemFreeHost(void* pointer) { return free(pointer), SUCCESS; }
 
 Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t size, void*) {
+    if (!is_allocated(to, size)) return INVALID_VALUE;
     ++counted.to_device, counted.bytes_to_device += size;
     return memcpy((void*)to, from, size), SUCCESS;
 }
 Result cuMemcpyHtoD_v2(Pointer to, const void* from, size_t size) { return cuMemcpyHtoDAsync_v2(to, from, size, 0); }
 Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t size, void*) {
+    if (!is_allocated(from, size)) return INVALID_VALUE;
     ++counted.to_host, counted.bytes_to_host += size;
     return memcpy(to, (void*)from, size), SUCCESS;
 }
 Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t size, void*) {
+    if (!is_allocated(to, size) || !is_allocated(from, size)) return INVALID_VALUE;
     return memmove((void*)to, (void*)from, size), SUCCESS;
 }
 Result cuMemcpyPeerAsync(Pointer to, Context*, Pointer from, Context*, size_t size, void*) {
+    if (!is_allocated(to, size) || !is_allocated(from, size)) return INVALID_VALUE;
     return memmove((void*)to, (void*)from, size), SUCCESS;
 }
 Result cuMemsetD8Async(Pointer to, unsigned char value, size_t size, void*) {
+    if (!is_allocated(to, size)) return INVALID_VALUE;
     return memset((void*)to, value, size), SUCCESS;
 }
 
@@ -279,7 +306,9 @@ Result cuModuleUnload(void* module) { return dlclose(module), SUCCESS; }
 Result cuModuleGetFunction(Kernel** kernel, void* module, const char* name) {
     void* const found = dlsym(module, (std::string("stand_in_runs_") + name).c_str());
     if (!found) return NOT_FOUND;
-    *kernel = new Kernel{(void (*)(Thread*, void**))found, *(int*)dlsym(module, "stand_in_waits") != 0};
+    char** const shared = (char**)dlsym(module, "stand_in_shared");
+    const bool waits = *(int*)dlsym(module, "stand_in_waits") != 0;
+    *kernel = new Kernel{(void (*)(Thread*, void**))found, waits, shared[0], shared[1], 0};
     return SUCCESS;
 }
 Result cuFuncGetAttribute(int* value, int attribute, Kernel*) {
@@ -294,12 +323,17 @@ Result cuLaunchKernel(Kernel* kernel, unsigned int gx, unsigned int gy, unsigned
         return INVALID_VALUE;
     static char memory[49152];
     ++counted.launches;
+    ++kernel->launches;
     launched = kernel;
     given = arguments;
     state = Thread{{0, 0, 0}, {0, 0, 0}, {bx, by, bz}, {gx, gy, gz}, kernel->waits ? wait : never, memory};
-    for (state.block.z = 0; state.block.z < gz; ++state.block.z)
-        for (state.block.y = 0; state.block.y < gy; ++state.block.y)
-            for (state.block.x = 0; state.block.x < gx; ++state.block.x) run_block(threads);
+    const size_t blocks = (size_t)gx * gy * gz;
+    for (size_t k = 0; k < blocks; ++k) {
+        const size_t at = in_order(k, blocks);
+        state.block = {(unsigned int)(at % gx), (unsigned int)(at / gx % gy), (unsigned int)(at / gx / gy)};
+        memset(memory, NOTHING, shared);
+        run_block(threads);
+    }
     return SUCCESS;
 }
 

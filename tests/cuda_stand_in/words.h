@@ -18,9 +18,14 @@ struct Thread {
 
 static Thread* self;
 
+// Where the variables lie that a block's threads share, which the driver empties before each block.
+extern "C" {
+__attribute__((weak, visibility("hidden"))) extern char __start_shared[], __stop_shared[];
+}
+
 #define __global__
 #define __device__
-#define __shared__ static
+#define __shared__ static __attribute__((section("shared")))
 #define __launch_bounds__(...)
 #define asm(...)
 #define __CUDA_ARCH__ 900
