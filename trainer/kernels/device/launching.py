@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pygpu import gpuarray
@@ -141,7 +142,7 @@ class DeviceKernel:
     body: str
     functions: str = ""
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The whole text."""
         head = ", ".join(each.declared for each in self.arguments)

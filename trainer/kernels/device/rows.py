@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import pygpu
@@ -45,6 +46,21 @@ def rows(values: Any, places: Any) -> Any:
     return host_from_gpu(GpuRows()(values, places))
 
 
+@cache
+def _kernel(dtype: str) -> DeviceKernel:
+    """Give the kernel: a thread takes an element."""
+    arrays = (Argument("y", dtype), Argument("x", dtype), Argument("places", "int32"))
+    return DeviceKernel(
+        "rows",
+        (*counts("n", *divisor("width")), *arrays),
+        f"""    EACH(k, n) {{
+        const ga_uint row = {divided("k", "width")};
+        y[k] = x[(ga_size)places[row] * width + (k - row * width)];
+    }}
+""",
+    )
+
+
 class GpuRows(Op):  # type: ignore[misc]
     """The operation of `rows`."""
 
@@ -57,27 +73,9 @@ class GpuRows(Op):  # type: ignore[misc]
         pattern = (False, *given[0].broadcastable[1:])
         return Apply(self, given, [GpuArrayType(values.dtype, pattern, context_name=context)()])
 
-    def kernel(self, node: Any) -> DeviceKernel:
-        """Give the kernel: a thread takes an element."""
-        dtype = node.outputs[0].dtype
-        return DeviceKernel(
-            "rows",
-            (
-                *counts("n", *divisor("width")),
-                Argument("y", dtype),
-                Argument("x", dtype),
-                Argument("places", "int32"),
-            ),
-            f"""    EACH(k, n) {{
-        const ga_uint row = {divided("k", "width")};
-        y[k] = x[(ga_size)places[row] * width + (k - row * width)];
-    }}
-""",
-        )
-
     def prepare_node(self, node: Any, storage_map: Any, compute_map: Any, impl: Any) -> None:
         """Compile the kernel before the first call."""
-        self.kernel(node).compiled(node.outputs[0].type.context)
+        _kernel(node.outputs[0].dtype).compiled(node.outputs[0].type.context)
 
     def infer_shape(self, node: Any, shapes: Sequence[Any]) -> list[Any]:
         """Give the shape: nothing needs to be computed for it."""
@@ -90,6 +88,6 @@ class GpuRows(Op):  # type: ignore[misc]
         taken = pygpu.empty(shape, values.dtype, context=values.context)
         check_size(taken)
         numbers = [taken.size, *quotient(math.prod(values.shape[1:]))]
-        kernel = self.kernel(node).compiled(values.context)
+        kernel = _kernel(node.outputs[0].dtype).compiled(values.context)
         launch(kernel, taken.size, numbers, [taken, values, places])
         storage[0][0] = taken
